@@ -1,25 +1,25 @@
 """Every error this project raises on purpose, drawn as a tree; each class says whether a retry can help.
 
-    SwarmRunError
-    ├── TransientError              a retry may help: the durable engine retries
-    │   ├── RateLimited             … not before `retry_after` seconds have passed
-    │   ├── ModelUnavailable        time-out, 5xx, connection refused, stream cut off
-    │   ├── RemoteUnavailable       the git remote or its host does not answer
-    │   └── StorageUnavailable      artifact store or disk (a full disk is found here)
-    ├── SandboxLost                 this sandbox will not come back: replace it, do not retry
-    └── PermanentError              a retry cannot help: told to the user, work stops
-        ├── InvalidResource         what the user wrote; `field` names the place
-        ├── NotFound                a lookup that missed (run, task, role, tool, contract, file …)
-        ├── Conflict                it exists, or is held by somebody else
-        ├── PermissionDenied        key, token or right refused
-        ├── ModelRefused            the endpoint rejects this request for good (400, no tools, no schema)
-        ├── BadModelOutput          an answer that cannot be used; `feedback` is what the model is told
-        ├── BudgetExceeded          tokens, money, time or turns are used up
-        ├── ToolRejected            a tool call that must not or cannot run; the text goes to the model
-        ├── SandboxRefused          this sandbox cannot start here (isolation missing, wrong version, set-up)
-        ├── GitError                git said no; carries what it printed
-        ├── PublishRefused          the remote refused the branch (protected, moved, hook)
-        └── EngineError             the durable engine: state from a newer version, file in use
+SwarmRunError
+├── TransientError              a retry may help: the durable engine retries
+│   ├── RateLimited             … not before `retry_after` seconds have passed
+│   ├── ModelUnavailable        time-out, 5xx, connection refused, stream cut off
+│   ├── RemoteUnavailable       the git remote or its host does not answer
+│   └── StorageUnavailable      artifact store or disk (a full disk is found here)
+├── SandboxLost                 this sandbox will not come back: replace it, do not retry
+└── PermanentError              a retry cannot help: told to the user, work stops
+    ├── InvalidResource         what the user wrote; `field` names the place
+    ├── NotFound                a lookup that missed (run, task, role, tool, contract, file …)
+    ├── Conflict                it exists, or is held by somebody else
+    ├── PermissionDenied        key, token or right refused
+    ├── ModelRefused            the endpoint rejects this request for good (400, no tools, no schema)
+    ├── BadModelOutput          an answer that cannot be used; `feedback` is what the model is told
+    ├── BudgetExceeded          tokens, money, time or turns are used up
+    ├── ToolRejected            a tool call that must not or cannot run; the text goes to the model
+    ├── SandboxRefused          this sandbox cannot start here (isolation missing, wrong version, set-up)
+    ├── GitError                git said no; carries what it printed
+    ├── PublishRefused          the remote refused the branch (protected, moved, hook)
+    └── EngineError             the durable engine: state from a newer version, file in use
 """
 
 from __future__ import annotations

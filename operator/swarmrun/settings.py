@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 | --- | --- | --- |
-| `SWARMRUN_HOME` | runs, their engines and artifacts on one machine | `$XDG_STATE_HOME/swarmrun` or `~/.local/state/swarmrun` |
+| `SWARMRUN_HOME` | runs, engines and artifacts on one machine | `$XDG_STATE_HOME/swarmrun`, `~/.local/state/swarmrun` |
 | `SWARMRUN_LOG` | log level | `WARNING` |
 """
 

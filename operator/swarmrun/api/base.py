@@ -1,0 +1,79 @@
+"""What every API model shares: camelCase on the wire, unknown fields refused, small scalar types."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+
+class ApiModel(BaseModel):
+    """Written by people: unknown fields are errors, so that a typing mistake is found."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+    def dump(self) -> dict[str, object]:
+        """As it is written in YAML: camelCase, JSON types, absent fields left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)]
+"""A DNS label, as Kubernetes names are."""
+
+TaskId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", max_length=40)]
+"""A task's or contract's id: a DNS label of at most 40 characters, so that branch and Pod names fit."""
+
+Usd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
+"""US dollars as a decimal string: floats do not survive YAML, JSON and CEL alike."""
+
+Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2)]
+"""As Kubernetes writes them: `1h30m`, `45s`."""
+
+Message = Annotated[str, StringConstraints(max_length=512)]
+"""Longer texts live in the artifact store; the status holds their head."""
+
+RepoPath = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def seconds(duration: str) -> int:
+    """`1h30m` → 5400. The pattern of `Duration` has been checked before."""
+    total, number = 0, ""
+    for character in duration:
+        if character.isdigit():
+            number += character
+        else:
+            total += int(number) * {"h": 3600, "m": 60, "s": 1}[character]
+            number = ""
+    return total
+
+
+def usd(amount: str) -> Decimal:
+    return Decimal(amount)
+
+
+def clip(text: str, limit: int = 512) -> str:
+    """The head of a text, an ellipsis where something was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+__all__ = [
+    "ApiModel",
+    "Duration",
+    "Field",
+    "Message",
+    "Name",
+    "RepoPath",
+    "TaskId",
+    "Usd",
+    "clip",
+    "seconds",
+    "usd",
+]

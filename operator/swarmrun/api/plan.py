@@ -1,0 +1,90 @@
+"""A plan: tasks and the contracts between them. Written by the planner, or by the user in `spec.plan`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from swarmrun.api.base import ApiModel, RepoPath, TaskId
+
+
+class Role(StrEnum):
+    """Roles that may work on a task of a plan."""
+
+    CODER = "coder"
+    TEST_WRITER = "test-writer"
+    RESEARCHER = "researcher"
+    SOLO = "solo"
+
+
+class ContractKind(StrEnum):
+    FUNCTION = "function"
+    CLASS = "class"
+    """A class with behaviour: its methods are scaffolded as stubs."""
+    DATA_MODEL = "data-model"
+    """Complete from the start (dataclass, pydantic model, enum, interface, struct); frozen for all tasks."""
+    ROUTE = "route"
+    """`METHOD /path`; the declaration is the handler's signature."""
+    FILE = "file"
+    """A file that must exist; the declaration is its fixed content, or empty."""
+
+
+class Contract(ApiModel):
+    """What one task promises to others, as a declaration of the language itself."""
+
+    id: TaskId
+    kind: ContractKind = ContractKind.FUNCTION
+    path: RepoPath
+    """File that holds it, relative to the repository's root."""
+    declaration: Annotated[str, StringConstraints(max_length=8000)] = ""
+    """Source text: imports it needs, then the signature(s); bodies are `...` (data models are complete)."""
+    description: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class Acceptance(ApiModel):
+    """One checkable criterion of a task."""
+
+    description: Annotated[str, StringConstraints(max_length=500)]
+    command: Annotated[str, StringConstraints(max_length=1000)] = ""
+    """Shell command that exits 0 when it holds; absent: a statement for the judge."""
+
+
+class Task(ApiModel):
+    """A vertical slice of the goal: code and its own tests, one agent, one branch."""
+
+    id: TaskId
+    title: Annotated[str, StringConstraints(max_length=200)]
+    role: Role = Role.CODER
+    instructions: Annotated[str, StringConstraints(max_length=16000)]
+    owned_paths: Annotated[list[RepoPath], Field(max_length=50)] = Field(default_factory=list[RepoPath])
+    """Files or directories (ending in `/`, or globs) that only this task may change."""
+    depends_on: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
+    provides: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
+    uses: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
+    acceptance: Annotated[list[Acceptance], Field(max_length=10)] = Field(default_factory=list[Acceptance])
+    skills: Annotated[list[TaskId], Field(max_length=10)] = Field(default_factory=list[TaskId])
+    estimate: Annotated[int, Field(ge=1, le=100)] = 10
+    """Turns the planner expects; used for the critical path and to divide budgets."""
+
+
+class Criterion(ApiModel):
+    """One line of the judge's rubric, fixed when the plan is."""
+
+    id: TaskId
+    question: Annotated[str, StringConstraints(max_length=500)]
+    """Answered yes, no or unknown, with evidence."""
+    weight: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class Plan(ApiModel):
+    """The whole plan. Checked by `planning.check` before anyone works on it."""
+
+    summary: Annotated[str, StringConstraints(max_length=4000)] = ""
+    language: Annotated[str, StringConstraints(max_length=40)] = ""
+    """Main language, e.g. `python`; empty: told from the paths."""
+    tasks: Annotated[list[Task], Field(min_length=1, max_length=100)]
+    contracts: Annotated[list[Contract], Field(max_length=200)] = Field(default_factory=list[Contract])
+    criteria: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
+    """Added to the rubric of the run or its class."""

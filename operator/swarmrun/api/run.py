@@ -1,0 +1,220 @@
+"""`SwarmRun`: a goal and a repository; what a developer writes. Goal and repository are enough."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
+
+from swarmrun.api import API_VERSION
+from swarmrun.api.base import ApiModel, Duration, Name, RepoPath, TaskId, Usd
+from swarmrun.api.plan import Contract, Criterion, Plan, Task
+from swarmrun.api.status import SwarmRunStatus
+
+
+class Mode(StrEnum):
+    AUTO = "Auto"
+    """Code decides from the plan whether a swarm pays."""
+    SOLO = "Solo"
+    SWARM = "Swarm"
+
+
+Branch = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$")]
+
+
+class CredentialRef(ApiModel):
+    """A Secret of the run's namespace."""
+
+    name: Name
+
+
+class Repository(ApiModel):
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    """https or ssh URL; http and local paths only where the class allows them (a local run does)."""
+    branch: Branch | None = None
+    """Base branch. Default: the remote's default branch. In an empty remote it is made (default `main`)."""
+    credential: CredentialRef | None = None
+    """Secret with the git credential. Absent: anonymous in a cluster, the user's own git locally."""
+
+
+class PullRequestSpec(ApiModel):
+    enabled: bool = False
+    """Open (or update) a pull request to the base branch after the push. Default: no."""
+    title: Annotated[str, StringConstraints(max_length=200)] = ""
+    draft: bool = False
+    provider: Literal["", "github", "gitlab", "azure-devops", "gitea"] = ""
+    """Host's kind. Default: told from the URL."""
+
+
+class Publish(ApiModel):
+    branch: Branch | None = None
+    """Branch that receives the result. Default: `swarm/<name>`."""
+    pull_request: PullRequestSpec = Field(default_factory=PullRequestSpec)
+    approval: bool = False
+    """Wait for an approval (`publish`) before anything is pushed."""
+    partial: bool = False
+    """Publish even when some tasks were parked, failed or skipped (then the run still ends Incomplete)."""
+    task_branches: bool = False
+    """Also push every agent's branch as `swarm-tasks/<name>/<task>`."""
+
+
+class PlanSpec(ApiModel):
+    """How the plan is made. With `tasks` the user gives it and the planner is skipped."""
+
+    approval: bool = False
+    """Wait for an approval (`plan`) before any agent starts."""
+    max_tasks: Annotated[int, Field(ge=1, le=100)] = 12
+    summary: Annotated[str, StringConstraints(max_length=4000)] = ""
+    tasks: Annotated[list[Task], Field(max_length=100)] = Field(default_factory=list[Task])
+    contracts: Annotated[list[Contract], Field(max_length=200)] = Field(default_factory=list[Contract])
+    criteria: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
+
+    def given(self) -> Plan | None:
+        """The user's own plan, when there is one."""
+        if not self.tasks:
+            return None
+        return Plan(
+            summary=self.summary or "Given by the user.",
+            tasks=self.tasks,
+            contracts=self.contracts,
+            criteria=self.criteria,
+        )
+
+
+class Budget(ApiModel):
+    """Ceilings of the run. Reaching one stops work at the next turn, keeps every branch and says so."""
+
+    tokens: Annotated[int, Field(ge=1000)] | None = None
+    """Input and output tokens of all models together. Default: the class's, else 4,000,000."""
+    cost: Usd | None = None
+    """US dollars. Default: the class's, else none. Needs prices for every model in use."""
+    duration: Duration | None = None
+    """Wall time without waits for approvals. Default: the class's, else 2h."""
+    turns_per_task: Annotated[int, Field(ge=1, le=500)] | None = None
+    """Model turns of one agent. Default: the class's, else 60."""
+
+
+class Resources(ApiModel):
+    cpu: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$")] | None = None
+    """Cores, `500m` or `2`. Default 1."""
+    memory: Annotated[str, StringConstraints(pattern=r"^[0-9]+(Mi|Gi)$")] | None = None
+    """Default 2Gi."""
+    disk: Annotated[str, StringConstraints(pattern=r"^[0-9]+(Mi|Gi)$")] | None = None
+    """Default 10Gi."""
+    pids: Annotated[int, Field(ge=32, le=32768)] | None = None
+    """Processes at once. Default 512."""
+
+
+class EnvVar(ApiModel):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+    value: Annotated[str, StringConstraints(max_length=4000)] = ""
+
+
+class EgressRule(ApiModel):
+    """One allowed destination (clusters only; a local sandbox has all of the network or none)."""
+
+    cidr: Annotated[str, StringConstraints(max_length=50)] = ""
+    ports: Annotated[list[int], Field(max_length=20)] = Field(default_factory=list[int])
+
+
+class Egress(ApiModel):
+    """The network a sandbox may reach. Default: none."""
+
+    enabled: bool = False
+    """Any destination."""
+    dns: bool = False
+    allow: Annotated[list[EgressRule], Field(max_length=50)] = Field(default_factory=list[EgressRule])
+
+
+class SandboxOptions(ApiModel):
+    image: Annotated[str, StringConstraints(max_length=500)] | None = None
+    """Container image. Default: the class's. Local process sandboxes use the machine's own tools."""
+    setup: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=4000)]], Field(max_length=20)
+    ] = Field(default_factory=list[str])
+    """Shell commands that prepare a clone (install dependencies). Run once on the base; their result is
+    cloned for each task where the provider can, else they run again."""
+    resources: Resources = Field(default_factory=Resources)
+    env: Annotated[list[EnvVar], Field(max_length=100)] = Field(default_factory=list[EnvVar])
+    egress: Egress = Field(default_factory=Egress)
+
+
+class Gate(ApiModel):
+    """A command that must exit 0. Failures that the base had already do not count."""
+
+    name: Name
+    command: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+    fix: Annotated[str, StringConstraints(max_length=4000)] = ""
+    """A safe automatic fix (formatter, linter), run before the gate."""
+    required: bool = True
+    """A required gate with new failures caps the score below the threshold."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 900
+
+
+class JudgeSpec(ApiModel):
+    threshold: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Score the result must reach. Default: the class's, else 70."""
+    rubric: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
+    """Default: works as asked, contracts and structure, tests, security hygiene."""
+    max_fix_rounds: Annotated[int, Field(ge=0, le=10)] = 3
+    samples: Annotated[int, Field(ge=1, le=5)] = 3
+    """Judgements per round, criteria permuted; the majority counts."""
+
+
+class SwarmRunSpec(ApiModel):
+    goal: Annotated[str, StringConstraints(min_length=1)]
+    """What is to be done, at most 32 KiB. Immutable once started."""
+    repository: Repository
+    publish: Publish = Field(default_factory=Publish)
+    mode: Mode = Mode.AUTO
+    plan: PlanSpec = Field(default_factory=PlanSpec)
+    budget: Budget = Field(default_factory=Budget)
+    parallelism: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Agents at work at once. Default: the class's, else 4."""
+    sandbox: SandboxOptions = Field(default_factory=SandboxOptions)
+    gates: Annotated[list[Gate], Field(max_length=20)] = Field(default_factory=list[Gate])
+    """Default: the class's; without any, what the repository shows (pytest, ruff, npm test, go test …)."""
+    judge: JudgeSpec = Field(default_factory=JudgeSpec)
+    skills: Annotated[list[TaskId], Field(max_length=20)] = Field(default_factory=list[TaskId])
+    """Skills that every agent is given."""
+    class_name: Name | None = None
+    """SwarmClass. Default: the class marked as default (locally: the one in the same file, else built in)."""
+    suspend: bool = False
+    """Agents stop at their next turn and go on when this is false again."""
+    cancel: bool = False
+    """Ends the run for good; every branch is kept. Never back to false."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
+    """After this, volumes and artifacts of a finished run are removed; never the resource. Default: kept."""
+
+    @field_validator("goal")
+    @classmethod
+    def _goal_says_something(cls, goal: str) -> str:
+        if not goal.strip():
+            raise ValueError("is empty: say what is to be done")
+        if len(goal.encode()) > 32 * 1024:
+            raise ValueError(f"is {len(goal.encode())} bytes long, at most 32768 are taken")
+        return goal
+
+
+class ObjectMeta(ApiModel):
+    """The part of Kubernetes' ObjectMeta that counts here; the rest is kept but not looked at."""
+
+    name: Name
+    namespace: Name = "default"
+    generation: int = 1
+    uid: str = ""
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+    annotations: dict[str, str] = Field(default_factory=dict[str, str])
+    model_config = ConfigDict(extra="ignore")
+
+
+class SwarmRun(ApiModel):
+    api_version: Literal["swarmrun.dev/v1alpha1"] = API_VERSION
+    kind: Literal["SwarmRun"] = "SwarmRun"
+    metadata: ObjectMeta
+    spec: SwarmRunSpec
+    status: SwarmRunStatus | None = None
+
+
+__all__ = ["Mode", "ObjectMeta", "RepoPath", "SwarmRun", "SwarmRunSpec"]

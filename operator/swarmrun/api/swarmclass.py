@@ -1,0 +1,148 @@
+"""`SwarmClass`: what a platform team sets. A run's values may narrow it, never exceed its ceilings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from swarmrun.api import API_VERSION
+from swarmrun.api.base import ApiModel, Name, Usd
+from swarmrun.api.plan import Criterion
+from swarmrun.api.run import Budget, Gate, ObjectMeta, SandboxOptions
+
+
+class Tier(StrEnum):
+    PREMIUM = "premium"
+    STANDARD = "standard"
+    LIGHT = "light"
+
+
+class AgentRole(StrEnum):
+    """Every role there is; each uses a tier."""
+
+    PLANNER = "planner"
+    CODER = "coder"
+    TEST_WRITER = "test-writer"
+    RESEARCHER = "researcher"
+    INTEGRATOR = "integrator"
+    JUDGE = "judge"
+    FIXER = "fixer"
+    SOLO = "solo"
+
+
+class Auth(ApiModel):
+    """How the brain authenticates to a model. Never seen by a sandbox."""
+
+    type: Literal["none", "key", "entra"] = "key"
+    """`entra`: workload identity or the developer's own Azure login."""
+    env: Annotated[str, StringConstraints(max_length=200)] = ""
+    """Environment variable of the brain that holds the key. Default `OPENAI_API_KEY`
+    (`AZURE_OPENAI_API_KEY` for provider azure-openai)."""
+    file: Annotated[str, StringConstraints(max_length=500)] = ""
+    """File that holds the key (a mounted Secret)."""
+
+
+class Prices(ApiModel):
+    """US dollars per million tokens."""
+
+    input: Usd | None = None
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+    output: Usd | None = None
+
+
+class ProfileOverrides(ApiModel):
+    """Where the built-in table does not know a model or is wrong. Absent: the table's value."""
+
+    api: Literal["responses", "chat"] | None = None
+    reasoning_effort: Annotated[str, StringConstraints(max_length=20)] | None = None
+    reasoning_replay: Literal["none", "encrypted", "reasoning_content", "reasoning_details"] | None = None
+    temperature: Annotated[str, StringConstraints(pattern=r"^[0-9](\.[0-9]+)?$")] | None = None
+    json_schema: Literal["strict", "object", "none"] | None = None
+    parallel_tools: bool | None = None
+    edit_tool: Literal["edit_file", "apply_patch"] | None = None
+    context_window: Annotated[int, Field(ge=2000)] | None = None
+    max_output: Annotated[int, Field(ge=256)] | None = None
+
+
+class ModelTier(ApiModel):
+    provider: Literal["openai", "azure-openai", "compatible"] = "compatible"
+    endpoint: Annotated[str, StringConstraints(max_length=1000)] = ""
+    """Base URL, e.g. `http://127.0.0.1:8000/v1`. Default for openai: its public address.
+    `cassette:FILE` (local runs only, relative to the resource's file) answers from a recording."""
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """Model or deployment name."""
+    auth: Auth = Field(default_factory=Auth)
+    profile: ProfileOverrides = Field(default_factory=ProfileOverrides)
+    prices: Prices = Field(default_factory=Prices)
+
+
+class Models(ApiModel):
+    """At least `standard`; the others default to it."""
+
+    standard: ModelTier
+    premium: ModelTier | None = None
+    light: ModelTier | None = None
+
+    def tier(self, tier: Tier) -> ModelTier:
+        return {Tier.PREMIUM: self.premium, Tier.LIGHT: self.light}.get(tier) or self.standard
+
+
+DEFAULT_ROLES: dict[AgentRole, Tier] = {
+    AgentRole.PLANNER: Tier.PREMIUM,
+    AgentRole.CODER: Tier.STANDARD,
+    AgentRole.TEST_WRITER: Tier.STANDARD,
+    AgentRole.RESEARCHER: Tier.LIGHT,
+    AgentRole.INTEGRATOR: Tier.PREMIUM,
+    AgentRole.JUDGE: Tier.PREMIUM,
+    AgentRole.FIXER: Tier.STANDARD,
+    AgentRole.SOLO: Tier.STANDARD,
+}
+
+
+class AllowedRepositories(ApiModel):
+    hosts: Annotated[list[str], Field(max_length=100)] = Field(default_factory=list[str])
+    """Host names a run may name; `*.example.com` takes subdomains. Default: any."""
+    schemes: Annotated[list[Literal["https", "ssh", "http", "file"]], Field(max_length=4)] = Field(
+        default_factory=lambda: ["https", "ssh"]
+    )
+    """`http` and `file` (local paths) only where this says so."""
+
+
+class JudgeDefaults(ApiModel):
+    threshold: Annotated[int, Field(ge=0, le=100)] = 70
+    """A run may ask for more, never for less."""
+    rubric: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
+
+
+class SwarmClassSpec(ApiModel):
+    models: Models
+    roles: dict[AgentRole, Tier] = Field(default_factory=dict[AgentRole, Tier])
+    """Which role uses which tier. Default: planner, integrator and judge premium, researcher light, the
+    others standard."""
+    sandbox: SandboxOptions = Field(default_factory=SandboxOptions)
+    """Defaults; resources and egress are also ceilings."""
+    ceilings: Budget = Field(default_factory=Budget)
+    """No run gets more; also the default where a run says nothing."""
+    parallelism: Annotated[int, Field(ge=1, le=100)] = 4
+    """Agents of one run at work at once, at most."""
+    gates: Annotated[list[Gate], Field(max_length=20)] = Field(default_factory=list[Gate])
+    judge: JudgeDefaults = Field(default_factory=JudgeDefaults)
+    repositories: AllowedRepositories = Field(default_factory=AllowedRepositories)
+
+    def tier_of(self, role: AgentRole) -> Tier:
+        return self.roles.get(role) or DEFAULT_ROLES[role]
+
+
+class ClassMeta(ObjectMeta):
+    namespace: Name = "default"
+    """Ignored: a class is cluster-scoped."""
+
+
+class SwarmClass(ApiModel):
+    api_version: Literal["swarmrun.dev/v1alpha1"] = API_VERSION
+    kind: Literal["SwarmClass"] = "SwarmClass"
+    metadata: ClassMeta
+    spec: SwarmClassSpec
