@@ -24,6 +24,8 @@ SwarmRunError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SwarmRunError(Exception):
     """Base of all. `message` names the thing, `mend` what the reader can do about it.
@@ -110,11 +112,15 @@ class ModelRefused(PermanentError):
 
 
 class BadModelOutput(PermanentError):
-    """The model's answer cannot be used. `feedback` is written for the model."""
+    """The model's answer cannot be used. `feedback` is written for the model, `usage` is what was paid."""
 
-    def __init__(self, message: str, *, feedback: str = "", mend: str = "", reason: str = "") -> None:
+    def __init__(
+        self, message: str, *, feedback: str = "", usage: Any = None, mend: str = "", reason: str = ""
+    ) -> None:
         super().__init__(message, mend=mend, reason=reason)
         self.feedback = feedback or message
+        self.usage = usage
+        """`ports.Usage` of the calls that were made for it: a useless answer is paid for all the same."""
 
 
 class BudgetExceeded(PermanentError):
