@@ -205,6 +205,8 @@ class SwarmRunStatus(StatusModel):
     gates: list[GateStatus] = Field(default_factory=list[GateStatus])
     judgements: list[Judgement] = Field(default_factory=list[Judgement])
     usage: UsageStatus = Field(default_factory=UsageStatus)
+    notes: list[Message] = Field(default_factory=list[Message])
+    """What the run met and got over: waits for a rate limit, repeated streams, mended tool calls."""
     result: ResultStatus | None = None
 
     def condition(self, kind: str) -> Condition | None:
