@@ -50,7 +50,7 @@ class ExecResult:
 
     exit_code: int | None
     stdout: str
-    """Head and tail of the merged output, capped; the rest is in `output_file`."""
+    """Head and tail of the merged output, capped, with a line `[N bytes omitted: see FILE]` between them."""
     omitted: int
     """Bytes left out between head and tail."""
     output_file: str
@@ -91,7 +91,10 @@ class Sandbox(Protocol):
         env: dict[str, str] | None = None,
         background: bool = False,
         cap: int = 10_000,
-    ) -> ExecResult: ...
+    ) -> ExecResult:
+        """Runs a shell command. After `timeout_s` seconds it is not killed: the result then has `timed_out`
+        set, no exit code, and names the `process` to poll or kill. `background` returns at once."""
+        ...
 
     async def poll(self, process: str, *, wait_s: float = 0, cap: int = 10_000) -> ExecResult: ...
 

@@ -1,0 +1,1 @@
+"""Sandboxes: the server inside (`sandboxd`), the client, and the providers that start one."""

@@ -1,0 +1,172 @@
+"""The agent's commands: started, awaited for a while, polled, killed with all that they started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from typing import Any, Awaitable, Callable, Dict, List, Optional, TypeVar
+
+from .children import Children, kill_group, kill_marked
+from .failures import Failure, from_os_error, rejected
+from .output import Output
+
+REMEMBERED = 200
+"""Ended commands whose output can still be polled (arbitrary)."""
+LONGEST_WAIT = 25.0
+"""Seconds that one request may be held; the client asks again. Below the usual time-outs of proxies."""
+F_SETPIPE_SZ = 1031
+"""linux/fcntl.h; a larger pipe means fewer wake-ups for loud commands."""
+
+T = TypeVar("T")
+
+
+class Command:
+    def __init__(self, name: str, output: Output) -> None:
+        self.name = name
+        self.output = output
+        self.pid = 0
+        self.pipe = -1
+        self.started = time.monotonic()
+        self.seconds = 0.0
+        self.exit_code: Optional[int] = None
+        self.ended = asyncio.Event()
+
+
+class Commands:
+    """Lives in the event loop's thread; only the fork itself happens in a worker (`in_worker`)."""
+
+    def __init__(
+        self,
+        children: Children,
+        in_worker: Callable[[Callable[[], T]], Awaitable[T]],
+        *,
+        env: Dict[str, str],
+        out_dir: str,
+    ) -> None:
+        self._children = children
+        self._in_worker = in_worker
+        self._env = env
+        self._out_dir = out_dir
+        self._shell = shutil.which("bash", path=env.get("PATH")) or "/bin/sh"
+        self._commands: Dict[str, Command] = {}
+        self._count = 0
+
+    async def start(self, command: str, *, cwd: str, env: Dict[str, str]) -> Command:
+        """Own session and process group, standard input closed, both outputs in one."""
+        self._count += 1
+        name = f"p{self._count}"
+        it = Command(name, Output(os.path.join(self._out_dir, f"{self._count}.txt")))
+        loop = asyncio.get_running_loop()
+        try:
+            read, write = os.pipe()
+        except OSError as exc:
+            raise from_os_error(exc, "exec") from exc
+        os.set_blocking(read, False)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(read, F_SETPIPE_SZ, 1024 * 1024)
+        it.pipe = read
+        environment = {**self._env, **env, "SWARMRUN_PROCESS": name}
+        ended = lambda code: self._ended(it, code)  # noqa: E731
+        try:
+            it.pid = await self._in_worker(
+                lambda: self._children.start(
+                    [self._shell, "-c", command],
+                    ended,
+                    cwd=cwd,
+                    env=environment,
+                    stdout=write,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+        except OSError as exc:
+            os.close(read)
+            raise from_os_error(exc, "exec") from exc
+        except ValueError as exc:
+            os.close(read)
+            raise rejected(f"exec: {exc}; a command holds no NUL") from exc
+        finally:
+            os.close(write)
+        self._commands[name] = it
+        if it.pipe >= 0:
+            loop.add_reader(it.pipe, self._pump, it)
+        self._forget()
+        return it
+
+    def _pump(self, it: Command) -> bool:
+        """One read; False when there is nothing more for now."""
+        try:
+            chunk = os.read(it.pipe, 1024 * 1024)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""
+        if chunk:
+            it.output.add(chunk)
+            return True
+        asyncio.get_running_loop().remove_reader(it.pipe)
+        os.close(it.pipe)
+        it.pipe = -1
+        if it.exit_code is not None:
+            it.output.close()
+        return False
+
+    def _ended(self, it: Command, code: int) -> None:
+        # What it left in the pipe belongs to it. What a background child writes later is still pumped, or
+        # the child would die of SIGPIPE; bounded here, for such a child may write for ever.
+        for _ in range(64):
+            if it.pipe < 0 or not self._pump(it):
+                break
+        it.exit_code = code
+        it.seconds = time.monotonic() - it.started
+        if it.pipe < 0:
+            it.output.close()
+        it.ended.set()
+
+    def _forget(self) -> None:
+        ended = [it for it in self._commands.values() if it.exit_code is not None and it.pipe < 0]
+        for it in ended[: max(0, len(self._commands) - REMEMBERED)]:
+            it.output.discard()
+            del self._commands[it.name]
+
+    def named(self, name: str) -> Command:
+        try:
+            return self._commands[name]
+        except KeyError:
+            running = [it.name for it in self._commands.values() if it.exit_code is None]
+            raise Failure(
+                "not-found", f"no process {name!r}; running: {', '.join(running) or 'none'}"
+            ) from None
+
+    async def wait(self, it: Command, seconds: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(it.ended.wait(), max(0.0, min(seconds, LONGEST_WAIT)))
+
+    async def kill(self, it: Command) -> None:
+        """The process group, and by their environment those who left it."""
+        kill_group(it.pid)
+        mark = f"SWARMRUN_PROCESS={it.name}"
+        for _ in range(20):  # A bomb forks while we look.
+            if await self._in_worker(lambda: kill_marked(mark)) == 0:
+                break
+        await self.wait(it, 5)
+
+    def state(self, it: Command, cap: int) -> Dict[str, Any]:
+        text, omitted, path = it.output.shown(cap)
+        seconds = it.seconds if it.exit_code is not None else time.monotonic() - it.started
+        return {
+            "process": it.name,
+            "exit_code": it.exit_code,
+            "final": it.exit_code is not None,
+            "stdout": text,
+            "omitted": omitted,
+            "output_file": path,
+            "seconds": round(seconds, 4),
+        }
+
+    def running(self) -> List[str]:
+        return [it.name for it in self._commands.values() if it.exit_code is None]
