@@ -1,0 +1,283 @@
+"""Where orchestrations live: `embedded` in a file of this machine, `dts` in the Azure Durable Task Scheduler.
+
+Both speak through the same client and worker (`durabletask-azuremanaged`), so orchestrations and activities
+cannot tell them apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from durabletask.azuremanaged.client import DurableTaskSchedulerClient
+from durabletask.payload import PayloadStore
+
+from swarmrun.durable.backend import DurableBackend, stop_the_process
+from swarmrun.durable.backend_store import Synchronous
+from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, SocketServer, target
+from swarmrun.durable.converter import Converter
+from swarmrun.durable.worker import (
+    Activity,
+    FailureProperties,
+    Orchestrator,
+    Worker,
+    concurrency,
+    register,
+    sdk_logger,
+)
+from swarmrun.errors import EngineError
+
+THREADS = 64
+"""Of a worker, for orchestrations and activities together."""
+
+_TASKHUB = "default"
+
+log = logging.getLogger("swarmrun.durable")
+
+
+class Engine(Protocol):
+    """What the rest of the brain needs of an engine."""
+
+    def client(self) -> DurableTaskSchedulerClient:
+        """Starts, asks, raises events, purges. One may be shared by all threads."""
+        ...
+
+    def start_worker(
+        self,
+        orchestrators: Iterable[Orchestrator],
+        activities: Mapping[str, Activity],
+        *,
+        threads: int = THREADS,
+    ) -> Worker:
+        """Starts doing work in this process. Orchestrators are generator functions `(ctx, input)` known by their
+        name, activities plain functions `(ctx, input)` known by their key. Work that nobody registered fails."""
+        ...
+
+    def close(self) -> None:
+        """Ends workers and connections. Idempotent."""
+        ...
+
+
+class EmbeddedEngine:
+    """Durable in one SQLite file, at most one process at a time.
+
+    `path`: the file; made when missing, mode 0600. `socket`: where `serve` listens, by default beside the file.
+    `payloads`: only wanted where results are many megabytes. `synchronous`: see `backend_store`. `grace`: seconds
+    after which the work of a lost worker process is given to another. `on_fatal`: called with the error when
+    state cannot be written, e.g. to restore a terminal; it must end the process, as the default does (exit 70).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        socket: Path | None = None,
+        payloads: PayloadStore | None = None,
+        synchronous: Synchronous = "FULL",
+        grace: float = 5.0,
+        on_fatal: Callable[[EngineError], None] = stop_the_process,
+    ) -> None:
+        self._path = path
+        self._socket = socket or path.with_name(path.name + ".sock")
+        self._payloads = payloads
+        self._synchronous: Synchronous = synchronous
+        self._grace = grace
+        self._on_fatal = on_fatal
+        self._backend: DurableBackend | None = None
+        self._server: SocketServer | None = None
+        self._workers: list[Worker] = []
+
+    def open(self) -> Self:
+        """Takes the file and everything in it up again.
+
+        Raises Conflict (another process has it), EngineError (newer version, damaged), StorageUnavailable.
+        """
+        if self._backend is None:
+            self._backend = DurableBackend(
+                self._path, synchronous=self._synchronous, grace=self._grace, on_fatal=self._on_fatal
+            )
+        return self
+
+    @property
+    def _opened(self) -> DurableBackend:
+        if self._backend is None:
+            raise EngineError(f"engine {self._path} is not open", mend="call open() first")
+        return self._backend
+
+    def client(self) -> DurableTaskSchedulerClient:
+        return _client("in-process", self._payloads, channel=LocalChannel(self._opened))
+
+    def start_worker(
+        self,
+        orchestrators: Iterable[Orchestrator],
+        activities: Mapping[str, Activity],
+        *,
+        threads: int = THREADS,
+    ) -> Worker:
+        channel = LocalChannel(self._opened)
+        worker = _worker("in-process", self._payloads, threads, channel=channel)
+        register(worker, orchestrators, activities).start()
+        self._workers.append(worker)
+        return worker
+
+    def serve(self) -> Path:
+        """Lets other processes of this user in, by `connect`; returns the socket's path. Idempotent."""
+        if self._server is None:
+            self._server = SocketServer(self._opened, self._socket)
+        return self._socket
+
+    def close(self, *, wait: float = 5.0) -> None:
+        """Leaves the file as a kill would, only tidier: what is at work is delivered again after the next open.
+
+        Activities get `wait` seconds to notice (close the `Bridge` first, to cancel theirs); their results are
+        not taken any more. Threads of those that go on keep the interpreter from exiting: `os._exit` then.
+        """
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._backend is not None:
+            self._backend.stop()
+            self._backend = None
+        _stop(self._workers, wait)
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class DtsEngine:
+    """The Azure Durable Task Scheduler (or its emulator) at `endpoint`, with an Entra credential.
+
+    `credential` None: `DefaultAzureCredential` of azure-identity (extra `azure`) for https endpoints, anonymous
+    for plain http ones (the emulator).
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        taskhub: str = _TASKHUB,
+        credential: Any = None,
+        *,
+        payloads: PayloadStore | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._payloads = payloads
+        secure = not endpoint.lower().startswith(("http://", "unix:"))
+        self._how: dict[str, Any] = {
+            "taskhub": taskhub,
+            "token_credential": credential or (_default_credential() if secure else None),
+            "secure_channel": secure,
+        }
+        self._workers: list[Worker] = []
+        self._clients: list[DurableTaskSchedulerClient] = []
+
+    def client(self) -> DurableTaskSchedulerClient:
+        client = _client(self._endpoint, self._payloads, **self._how)
+        self._clients.append(client)
+        return client
+
+    def start_worker(
+        self,
+        orchestrators: Iterable[Orchestrator],
+        activities: Mapping[str, Activity],
+        *,
+        threads: int = THREADS,
+    ) -> Worker:
+        worker = _worker(self._endpoint, self._payloads, threads, **self._how)
+        register(worker, orchestrators, activities).start()
+        self._workers.append(worker)
+        return worker
+
+    def close(self, *, wait: float = 30.0) -> None:
+        """Waits up to `wait` seconds for activities in progress; what is not done then is delivered elsewhere."""
+        _stop(self._workers, wait)
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+
+
+def connect(socket: Path) -> DurableTaskSchedulerClient:
+    """A client of the engine that another process of this user serves at `socket`. The caller closes it.
+
+    Raises NotFound when no engine serves there.
+    """
+    return _client(target(socket), None)
+
+
+def _client(
+    address: str,
+    payloads: PayloadStore | None,
+    *,
+    channel: Any = None,
+    taskhub: str = _TASKHUB,
+    token_credential: Any = None,
+    secure_channel: bool = False,
+) -> DurableTaskSchedulerClient:
+    return DurableTaskSchedulerClient(
+        host_address=address,
+        taskhub=taskhub,
+        token_credential=token_credential,
+        secure_channel=secure_channel,
+        channel=channel,
+        channel_options=CHANNEL_OPTIONS,
+        payload_store=payloads,
+        data_converter=Converter(),
+        logger=sdk_logger("client"),
+    )
+
+
+def _worker(
+    address: str,
+    payloads: PayloadStore | None,
+    threads: int,
+    *,
+    channel: Any = None,
+    taskhub: str = _TASKHUB,
+    token_credential: Any = None,
+    secure_channel: bool = False,
+) -> Worker:
+    return Worker(
+        host_address=address,
+        taskhub=taskhub,
+        token_credential=token_credential,
+        secure_channel=secure_channel,
+        channel=channel,
+        channel_options=CHANNEL_OPTIONS,
+        concurrency_options=concurrency(threads),
+        payload_store=payloads,
+        data_converter=Converter(),
+        logger=sdk_logger("worker"),
+        exception_properties_provider=FailureProperties(),
+    )
+
+
+def _default_credential() -> Any:
+    try:
+        from azure.identity import DefaultAzureCredential  # type: ignore[import-not-found]
+    except ImportError as exc:
+        raise EngineError(
+            "the engine 'dts' needs azure-identity",
+            mend="pip install 'swarmrun[azure]'",
+            reason="MissingExtra",
+        ) from exc
+    return DefaultAzureCredential()
+
+
+def _stop(workers: list[Worker], wait: float) -> None:
+    """The SDK's stop() waits without limit, so it runs beside."""
+    stopping = [threading.Thread(target=worker.stop, daemon=True) for worker in workers]
+    for thread in stopping:
+        thread.start()
+    for thread in stopping:
+        thread.join(wait)
+        if thread.is_alive():
+            log.warning("activities are still running after %.0f s", wait)
+    workers.clear()
