@@ -115,6 +115,8 @@ class Prepare(BoxRef):
 
     commit: str
     branch: str
+    head: str = ""
+    """Commit the branch points at; default `commit`."""
     setup: bool = True
 
 
@@ -126,6 +128,8 @@ class Prepared(StepModel):
 
 
 class Baseline(BoxRef):
+    """Set-up and gates on the base, before anyone works. A set-up that fails ends the run, naming it."""
+
     commit: str
 
 
@@ -200,29 +204,49 @@ class Amended(StepModel):
 # ---------------------------------------------------------------- agents
 
 
-class AgentKind(StepModel):
-    """What an agent is asked to do beyond its role's prompt; artifact keys, not contents."""
+class AgentRef(RunRef):
+    """One attempt of one agent. With turn and call index it is the key of everything stored of it."""
+
+    role: str
+    task: str
+    """A task's id, or `plan`, `integrate-<task>`, `fix-<round>`."""
+    attempt: int = 1
+
+
+class Brief(StepModel):
+    """What an agent is given beyond its role's prompt; artifact keys, not contents."""
 
     plan: str = ""
     evidence: str = ""
-    """Artifact with why an earlier attempt failed, a merge conflicts, or what the fixer must mend."""
-    other: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Why an earlier attempt failed, what conflicts, or what the fixer must mend."""
+    base: str = ""
+    """Commit its branch starts from."""
+    ours: str = ""
+    """Integrator: commit of the integration branch."""
+    theirs: str = ""
+    """Integrator: head of the branch that is merged; `base` holds what was resolved, and markers."""
+    other: str = ""
+    """Integrator: the task whose branch is merged."""
+    empty: bool = False
+    """Planner: the repository holds no file."""
+    notes: dict[str, str] = Field(default_factory=dict[str, str])
+    """Finished dependency → artifact with its summary or notes."""
+    kept: list[str] = Field(default_factory=list[str])
+    """Planner, at a re-plan: tasks that stay as they are."""
 
 
-class Turn(BoxRef):
+class Turn(AgentRef):
     """One model call of one agent."""
 
-    role: str
     turn: int
-    kind: AgentKind = Field(default_factory=AgentKind)
+    brief: Brief
+    box: BoxRef | None = None
     max_turns: int = 60
     tokens_left: int = 0
     """Of this agent's allowance; the call is reserved against it."""
     cost_left: str | None = None
     news: list[str] = Field(default_factory=list[str])
-    """Texts appended as the next message: contract changes, replaced sandbox, nudges, turns left."""
-    base: str = ""
-    """Commit the agent's branch starts from."""
+    """Texts appended as the next message: contract changes, replaced sandbox, nudges."""
 
 
 class CallRef(StepModel):
@@ -244,15 +268,19 @@ class TurnDone(StepModel):
     notes: list[str] = Field(default_factory=list[str])
     replayed: bool = False
     """The stored reply was returned; nothing was paid."""
+    news_taken: bool = True
+    """False: the stored turn was asked without these news; they are still to be told."""
 
 
-class Call(BoxRef):
+class Call(AgentRef):
     """One tool call, by its place in the stored reply."""
 
-    role: str
     turn: int
     index: int
-    kind: AgentKind = Field(default_factory=AgentKind)
+    brief: Brief
+    box: BoxRef | None = None
+    poisoned: bool = False
+    """It ended its sandbox twice: it is not run again but told as an error."""
 
 
 class Called(StepModel):
@@ -261,13 +289,13 @@ class Called(StepModel):
     changed: bool = False
     """May have changed the work tree: a checkpoint is due."""
     preview: str = ""
-    repeated: int = 0
-    """How often the very same call was made before in a row."""
+    repeated: int = 1
+    """How often the very same call was made in a row, this one included."""
 
 
-class TakeCheckpoint(BoxRef):
-    role: str
+class TakeCheckpoint(AgentRef):
     turn: int
+    box: BoxRef
     since: str
     """Commit of the last checkpoint (or where the branch starts)."""
 
@@ -281,9 +309,10 @@ class CheckpointTaken(StepModel):
 class Finish(Call):
     """The agent says it is done. Code looks at what there is, not at what it says."""
 
-    base: str
-    since: str
-    refusals: int = 0
+    index: int = -1
+    """-1: it never called `finish`, the nudges are used up, and what there is is looked at."""
+    since: str = ""
+    """Last checkpoint."""
     final: bool = False
     """The last try: whatever is left goes on as Unverified instead of being refused."""
 
@@ -291,12 +320,16 @@ class Finish(Call):
 class Finished(StepModel):
     accepted: bool
     commit: str = ""
+    """Head of the agent's branch: one commit on `brief.base` (a merge commit for the integrator)."""
+    checkpoint: str = ""
+    """The checkpoint that was taken to look at."""
     verified: bool = False
     empty: bool = False
     """A role that must write, and its diff, computed from the bundle, is empty."""
     problems: list[str] = Field(default_factory=list[str])
     """Heads of what was found; the whole text is the tool's result."""
     summary: str = ""
+    """Artifact with the agent's summary (a researcher's notes), for its dependants."""
     blocked: str = ""
     contract_issues: list[ContractIssue] = Field(default_factory=list[ContractIssue])
     plan: AcceptedPlan | None = None

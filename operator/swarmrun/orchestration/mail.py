@@ -1,0 +1,74 @@
+"""One mailbox per orchestration: every word from outside arrives as the event `mail`.
+
+One persistent wait, re-armed only after it was taken: a new wait in every loop would lose events, and one
+that was delivered to an armed wait is not carried over continue-as-new (so `close` drains it first).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from durabletask import task
+
+EVENT = "mail"
+
+
+class Stopped(Exception):
+    """The work must end now: cancelled by a person, or the wall time is used up."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Mail:
+    """What has been said so far. Duplicates are harmless; the last word on suspension counts."""
+
+    def __init__(self, ctx: task.OrchestrationContext, carried: dict[str, Any] | None = None) -> None:
+        self._ctx = ctx
+        carried = carried or {}
+        self.cancelled: dict[str, Any] | None = carried.get("cancelled")
+        self.suspended: bool = bool(carried.get("suspended"))
+        self.answers: dict[str, dict[str, Any]] = dict(carried.get("answers") or {})
+        """`plan` or `publish` → the last approval or rejection."""
+        self.news: list[str] = list(carried.get("news") or [])
+        self.lost: list[str] = list(carried.get("lost") or [])
+        self.wait: task.Task[Any] = ctx.wait_for_external_event(EVENT)
+
+    def take(self) -> bool:
+        """Files everything that has arrived. True when there was something."""
+        got = False
+        while self.wait.is_complete:
+            self._file(self.wait.get_result())
+            self.wait = self._ctx.wait_for_external_event(EVENT)
+            got = True
+        return got
+
+    def close(self) -> dict[str, Any]:
+        """For continue-as-new: what the next life must know."""
+        self.take()
+        return {
+            "cancelled": self.cancelled,
+            "suspended": self.suspended,
+            "answers": self.answers,
+            "news": self.news,
+            "lost": self.lost,
+        }
+
+    def _file(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            return  # not ours: a stranger with access to the engine
+        kind = message.get("kind")
+        if kind == "cancel":
+            self.cancelled = message
+        elif kind in ("suspend", "resume"):
+            self.suspended = kind == "suspend"
+        elif kind in ("approve", "reject"):
+            self.answers[str(message.get("what"))] = message
+        elif kind == "news":
+            text = str(message.get("text", ""))
+            if text and text not in self.news:
+                self.news.append(text)
+        elif kind == "lost":
+            self.lost.append(str(message.get("sandbox", "")))

@@ -1,0 +1,121 @@
+"""Phase Planning: the baseline and the plan side by side, then the scaffold, then the approval."""
+
+from __future__ import annotations
+
+from swarmrun.api.status import Phase
+from swarmrun.orchestration.desk import INTEGRATION, Desk, RunEnded
+from swarmrun.orchestration.flow import Work, beside
+from swarmrun.orchestration.inputs import AgentInput, AgentResult
+from swarmrun.steps import (
+    BASELINE,
+    GIVEN_PLAN,
+    SCAFFOLD,
+    AcceptedPlan,
+    Baseline,
+    BaselineDone,
+    Brief,
+    RunRef,
+    Scaffold,
+    Scaffolded,
+)
+
+ROUNDS = 3
+"""Plans at most: a plan whose scaffold does not stand goes back to the planner (design)."""
+PLANNER_TURNS = 15
+PLANNER_TURNS_EMPTY = 4
+"""One call is enough; the others are for errors that go back."""
+
+
+def phase(desk: Desk) -> Work[AcceptedPlan]:
+    desk.show(Phase.PLANNING)
+    if desk.preflight.empty:
+        # Nothing to read and nothing that could have failed before: set-up waits for the scaffold.
+        accepted: AcceptedPlan = yield from plan(desk, round_number=1)
+    else:
+        yield from desk.open_box(desk.preflight.base_commit, setup=False)
+        accepted, _ = yield from beside(plan(desk, round_number=1), baseline(desk))
+    for round_number in range(2, ROUNDS + 2):
+        take(desk, accepted)
+        scaffolded: Scaffolded = yield from desk.in_box(
+            SCAFFOLD,
+            lambda box, key=accepted.artifact: Scaffold(
+                **box.model_dump(), plan=key, base=desk.preflight.base_commit
+            ),
+            desk.preflight.base_commit,
+        )
+        if not scaffolded.errors:
+            desk.integration = scaffolded.commit
+            break
+        complaint = "The plan's contracts do not make a sound scaffold:\n" + "\n".join(scaffolded.errors)
+        if desk.given.given_plan or round_number > ROUNDS:
+            raise RunEnded(Phase.FAILED, "InvalidPlan", complaint)
+        evidence = yield from desk.evidence("scaffold", complaint)
+        accepted = yield from plan(desk, round_number=round_number, evidence=evidence)
+    if desk.given.plan_approval:
+        yield from desk.approval("plan", accepted.status.hash)
+    return accepted
+
+
+def take(desk: Desk, accepted: AcceptedPlan) -> None:
+    desk.plan_key = accepted.artifact
+    desk.report.plan = accepted.status
+    desk.show()
+
+
+def baseline(desk: Desk) -> Work[None]:
+    done: BaselineDone = yield from desk.in_box(
+        BASELINE,
+        lambda box: Baseline(**box.model_dump(), commit=desk.preflight.base_commit),
+        desk.preflight.base_commit,
+    )
+    desk.baseline_key = done.artifact
+    desk.report.gates = done.gates
+    desk.show()
+
+
+def plan(desk: Desk, *, round_number: int, evidence: str = "") -> Work[AcceptedPlan]:
+    if desk.given.given_plan:
+        accepted: AcceptedPlan = yield from desk.must(GIVEN_PLAN, RunRef(run=desk.given.run))
+        return accepted
+    result: AgentResult = yield from planner(desk, round_number=round_number, evidence=evidence, kept=[])
+    if result.plan is None:
+        refused = result.reason in ("Refused", "NoFinish", "TurnsExhausted", "")
+        raise RunEnded(
+            Phase.FAILED, "InvalidPlan" if refused else result.reason, f"no plan: {result.message}"
+        )
+    return result.plan
+
+
+def planner(desk: Desk, *, round_number: int, evidence: str, kept: list[str]) -> Work[AgentResult]:
+    """One attempt of the planner; at a re-plan `kept` names the tasks that stay as they are."""
+    blank = desk.preflight.empty and not kept
+    if not blank:
+        yield from desk.open_box(desk.integration, setup=False)
+    allowance = desk.left_for_helpers()
+    result: AgentResult = yield from desk.agent(
+        AgentInput(
+            run=desk.given.run,
+            role="planner",
+            task="plan",
+            attempt=round_number,
+            brief=Brief(
+                base=desk.integration,
+                plan=desk.plan_key,
+                evidence=evidence,
+                empty=blank,
+                kept=kept,
+            ),
+            box=None if blank else desk.box,
+            # At a re-plan the sandbox may hold anything: the integration commit is loaded first.
+            ready=desk.box_ready and not kept,
+            branch=INTEGRATION,
+            max_turns=PLANNER_TURNS_EMPTY if blank else PLANNER_TURNS,
+            tokens=allowance.tokens,
+            cost=allowance.cost,
+            must_write=False,
+            unverified_goes_on=False,
+            guards=desk.given.guards,
+        )
+    )
+    desk.lent(result)
+    return result

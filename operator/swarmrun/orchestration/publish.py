@@ -1,0 +1,51 @@
+"""Phase Publishing: one branch (and a pull request), or a clear word why not. Nothing is lost either way."""
+
+from __future__ import annotations
+
+from swarmrun.api.status import Phase
+from swarmrun.orchestration.desk import Desk, RunEnded
+from swarmrun.orchestration.flow import Work
+from swarmrun.orchestration.judge_and_fix import Verdict
+from swarmrun.orchestration.work import Board
+from swarmrun.steps import PUBLISH, SAVE_REPORT, PublishDone, PublishResult, SaveReport
+
+
+def phase(desk: Desk, board: Board, verdict: Verdict) -> Work[None]:
+    left = board.unfinished()
+    reason, message = verdict.reason, verdict.message
+    if left:
+        reason = "BudgetExceeded" if any(i.reason == "BudgetExceeded" for i in left) else "Incomplete"
+        message = "not in the result: " + ", ".join(f"{i.ref.id} ({i.state})" for i in left)
+    nothing = desk.integration == desk.preflight.base_commit
+    if reason and (nothing or not desk.given.publish_partial):
+        raise RunEnded(Phase.FAILED, reason, message)
+    if desk.given.publish_approval:
+        desk.result()
+        yield from desk.approval("publish", desk.integration)
+    done = yield from push(desk, board)
+    if reason:
+        raise RunEnded(Phase.FAILED, reason, f"{message}; published as {done.branch}")
+    desk.report.message = done.message or f"published as {done.branch}"
+
+
+def push(desk: Desk, board: Board) -> Work[PublishDone]:
+    desk.show(Phase.PUBLISHING)
+    saved = yield from desk.must(
+        SAVE_REPORT, SaveReport(run=desk.given.run, report=desk.report.model_dump(mode="json"))
+    )
+    heads = {i.ref.id: i.head for i in board.items.values() if i.head}
+    done: PublishDone = yield from desk.must(
+        PUBLISH,
+        PublishResult(
+            run=desk.given.run,
+            commit=desk.integration,
+            base_branch=desk.preflight.base_branch,
+            base_commit=desk.preflight.base_commit,
+            report=saved.artifact,
+            tasks=heads if desk.given.publish_task_branches else {},
+        ),
+    )
+    result = desk.result()
+    result.branch, result.commit = done.branch, done.commit
+    result.beside, result.pull_request = done.beside, done.pull_request
+    return done

@@ -1,0 +1,305 @@
+"""Phase Running: agents start when what they depend on is merged, and are merged as they finish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from swarmrun.api.status import AgentPhase, Phase
+from swarmrun.orchestration import budget, merging, plan_and_baseline
+from swarmrun.orchestration.desk import Desk
+from swarmrun.orchestration.flow import Flow, Race, Until, Work, settle
+from swarmrun.orchestration.inputs import AgentInput, AgentResult
+from swarmrun.steps import (
+    AMEND,
+    RELEASE,
+    AcceptedPlan,
+    Amend,
+    Amended,
+    BoxRef,
+    Brief,
+    ContractIssue,
+    Release,
+    Result,
+    TaskRef,
+)
+
+ATTEMPTS = 2
+"""A failed or parked task gets one fresh attempt with the evidence (design)."""
+FINAL = frozenset({"BudgetExceeded", "PermissionDenied", "ModelRefused", "Cancelled", "SandboxRefused"})
+"""Reasons that a fresh attempt cannot mend."""
+PLANNER_CALLS_FOR_CONTRACTS = 2
+"""Breaking contract changes a run may pay a planner call for (design)."""
+
+State = Literal["waiting", "working", "finished", "merging", "merged", "parked", "failed", "skipped"]
+
+
+@dataclass
+class Item:
+    """A task and where it stands."""
+
+    ref: TaskRef
+    state: State = "waiting"
+    attempt: int = 0
+    head: str = ""
+    base: str = ""
+    evidence: str = ""
+    summary: str = ""
+    reason: str = ""
+    allowance: budget.Allowance = budget.Allowance(0, None)
+
+
+@dataclass
+class Board:
+    desk: Desk
+    items: dict[str, Item] = field(default_factory=dict[str, Item])
+    merge: Flow[None] | None = None
+    workers: list[Flow[None]] = field(default_factory=list[Flow[None]])
+    replanned: bool = False
+    planner_calls: int = PLANNER_CALLS_FOR_CONTRACTS
+    amendments: int = 0
+
+    def unfinished(self) -> list[Item]:
+        return [i for i in self.items.values() if i.state != "merged"]
+
+
+def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
+    board = Board(desk)
+    take_plan(board, plan)
+    desk.show(Phase.RUNNING)
+    while True:
+        start_ready(board)
+        start_merge(board)
+        flows = [*board.workers, *([board.merge] if board.merge else [])]
+        if flows:
+            yield Race(flows)
+            settle(flows)
+            board.workers = [f for f in board.workers if not f.done]
+            if board.merge and board.merge.done:
+                board.merge = None
+            continue
+        blocked = [i for i in board.items.values() if i.state == "waiting"]
+        if not blocked:
+            return board
+        if startable(board):
+            yield Until(lambda: not desk.mail.suspended)
+        elif not board.replanned:
+            board.replanned = True
+            yield from replan(board, blocked)
+        else:
+            for item in blocked:
+                skip(board, item)
+
+
+def take_plan(board: Board, plan: AcceptedPlan) -> None:
+    """New tasks join; those that have not started and are no longer planned go."""
+    desk, planned = board.desk, {t.id for t in plan.tasks}
+    for task_id in [i for i, item in board.items.items() if item.state == "waiting" and i not in planned]:
+        del board.items[task_id]
+        desk.report.agents = [r for r in desk.report.agents if r.status.task != task_id]
+    for ref in plan.tasks:
+        if ref.id in board.items:
+            if board.items[ref.id].state == "waiting":
+                board.items[ref.id].ref = ref
+            continue
+        board.items[ref.id] = Item(ref)
+        desk.record(ref.id, ref.role.value, branch_of(desk, ref.id))
+
+
+def branch_of(desk: Desk, task_id: str) -> str:
+    return f"swarm-tasks/{desk.given.name}/{task_id}"
+
+
+# ---------------------------------------------------------------- agents
+
+
+def startable(board: Board) -> list[Item]:
+    items = board.items
+    return [
+        item
+        for item in items.values()
+        if item.state == "waiting"
+        and all(d in items and items[d].state == "merged" for d in item.ref.depends_on)
+    ]
+
+
+def start_ready(board: Board) -> None:
+    desk = board.desk
+    if desk.mail.suspended:
+        return
+    for item in startable(board):
+        if sum(1 for i in board.items.values() if i.state == "working") >= desk.given.parallelism:
+            return
+        waiting = [i.ref for i in board.items.values() if i.state == "waiting"]
+        promised = [i.allowance for i in board.items.values() if i.state == "working"]
+        item.allowance = budget.share(
+            item.ref, waiting, promised, desk.given.tokens, desk.given.cost, desk.spent()
+        )
+        item.state = "working"
+        board.workers.append(Flow(attempt(board, item)))
+
+
+def attempt(board: Board, item: Item) -> Work[None]:
+    desk, ref = board.desk, item.ref
+    item.attempt += 1
+    item.base = desk.integration
+    box = BoxRef(run=desk.given.run, task=ref.id, attempt=item.attempt)
+    result: AgentResult = yield from desk.agent(
+        AgentInput(
+            run=desk.given.run,
+            role=ref.role.value,
+            task=ref.id,
+            attempt=item.attempt,
+            brief=Brief(
+                plan=desk.plan_key,
+                base=item.base,
+                evidence=item.evidence,
+                notes={d: board.items[d].summary for d in ref.depends_on if board.items[d].summary},
+            ),
+            box=box,
+            branch=branch_of(desk, ref.id),
+            clone_of=desk.box.id if desk.box_ready and board.merge is None else "",
+            max_turns=desk.given.turns,
+            tokens=item.allowance.tokens,
+            cost=item.allowance.cost,
+            guards=desk.given.guards,
+        )
+    )
+    item.head = result.commit or result.checkpoint
+    yield from desk.perform(
+        RELEASE,
+        Release(run=desk.given.run, task=ref.id, attempt=item.attempt, generation=result.generation),
+    )
+    for issue in result.contract_issues:
+        yield from amend(board, item, issue)
+    if result.status == "Finished":
+        item.summary = result.summary
+        if item.ref.role.value == "researcher":
+            item.state = "merged"  # its findings are notes for its dependants, not a branch
+            desk.record(ref.id, ref.role.value).status.phase = AgentPhase.MERGED
+        else:
+            item.state = "finished"
+        return
+    yield from again_or_failed(
+        board, item, "failed", result.reason, f"{result.reason}: {result.message}", result.refused
+    )
+
+
+def again_or_failed(
+    board: Board, item: Item, state: State, reason: str, why: str, refused: list[str]
+) -> Work[None]:
+    """One fresh attempt with the evidence, then it is over for this task."""
+    desk = board.desk
+    item.reason = reason
+    if item.attempt < ATTEMPTS and reason not in FINAL:
+        text = f"Attempt {item.attempt} of this task ended: {why}\n" + "\n".join(f"- {r}" for r in refused)
+        item.evidence = yield from desk.evidence(f"{item.ref.id}-attempt-{item.attempt}", text)
+        note = f"{item.ref.id}: attempt {item.attempt} ended {why[:200]}; one fresh attempt"
+        desk.report.notes = [*desk.report.notes, note][:50]
+        item.state = "waiting"
+        desk.record(item.ref.id, item.ref.role.value).status.phase = AgentPhase.PENDING
+        return
+    item.state = state
+    status = desk.record(item.ref.id, item.ref.role.value).status
+    status.phase = AgentPhase.PARKED if state == "parked" else AgentPhase.FAILED
+    status.reason, status.message = reason, why[:512]
+    desk.show()
+
+
+def skip(board: Board, item: Item) -> None:
+    item.state, item.reason = "skipped", "DependencyFailed"
+    status = board.desk.record(item.ref.id, item.ref.role.value).status
+    missing = [d for d in item.ref.depends_on if d not in board.items or board.items[d].state != "merged"]
+    status.phase, status.reason = AgentPhase.SKIPPED, "DependencyFailed"
+    status.message = f"depends on {', '.join(missing)}"
+    board.desk.show()
+
+
+# ---------------------------------------------------------------- merging
+
+
+def start_merge(board: Board) -> None:
+    """A batch is what is finished when integration is free."""
+    if board.merge is not None:
+        return
+    batch = [i for i in board.items.values() if i.state == "finished"]
+    if batch:
+        for item in batch:
+            item.state = "merging"
+        board.merge = Flow(merge(board, batch))
+
+
+def merge(board: Board, batch: list[Item]) -> Work[None]:
+    desk = board.desk
+    busy = any(i.state == "working" for i in board.items.values())
+    desk.show(desk.report.phase if busy else Phase.MERGING)
+    order = yield from merging.order(desk, {i.ref.id: i.head for i in batch})
+    for task_id in order:
+        item = board.items[task_id]
+        outcome = yield from merging.merge_one(desk, task_id, item.head, item.attempt)
+        if outcome.commit:
+            desk.integration = outcome.commit
+            item.state = "merged"
+            desk.record(task_id, item.ref.role.value).status.phase = AgentPhase.MERGED
+            desk.show()
+        else:
+            yield from again_or_failed(board, item, "parked", "Parked", outcome.reason, outcome.refused)
+    desk.show(Phase.RUNNING)
+
+
+# ---------------------------------------------------------------- contracts and re-plans
+
+
+def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
+    """An additive change reaches running consumers as their next message; a breaking one costs a planner call."""
+    desk = board.desk
+    board.amendments += 1
+    result: Result[Amended] = yield from desk.perform(
+        AMEND,
+        Amend(
+            run=desk.given.run,
+            plan=desk.plan_key,
+            task=item.ref.id,
+            issue=issue,
+            number=board.amendments,
+            planner_calls_left=board.planner_calls,
+        ),
+    )
+    if result.failed:
+        note = f"contract {issue.contract}: {result.failed.message}"
+        desk.report.notes = [*desk.report.notes, note][:50]
+        return
+    assert result.ok
+    amended = result.ok
+    desk.charge(amended.usage)
+    board.planner_calls -= 1 if amended.planner_called else 0
+    desk.report.notes = [*desk.report.notes, f"contract {issue.contract}: {amended.outcome}"][:50]
+    if amended.outcome == "refused":
+        return
+    desk.plan_key = amended.plan
+    for other in board.items.values():
+        if other.state == "working" and issue.contract in [*other.ref.uses, *other.ref.provides]:
+            desk.tell(f"{desk.given.run}:{other.ref.id}:{other.attempt}", kind="news", text=amended.news)
+
+
+def replan(board: Board, blocked: list[Item]) -> Work[None]:
+    """Once a run: what has not started is planned anew around what failed."""
+    desk = board.desk
+    kept = [i for i in board.items if board.items[i].state != "waiting"]
+    lines = [f"- {i.ref.id}: {i.state} ({i.reason or 'done'})" for i in board.items.values()]
+    text = "These tasks cannot start, since something they depend on failed:\n" + "\n".join(
+        [f"- {i.ref.id} (depends on {', '.join(i.ref.depends_on)})" for i in blocked]
+        + ["", "All tasks:", *lines]
+    )
+    evidence = yield from desk.evidence("replan", text)
+    desk.show(Phase.PLANNING, "plans anew what has not started")
+    result: AgentResult = yield from plan_and_baseline.planner(
+        desk, round_number=10, evidence=evidence, kept=kept
+    )
+    if result.plan is None:
+        note = f"no new plan for {', '.join(i.ref.id for i in blocked)}: {result.message}"
+        desk.report.notes = [*desk.report.notes, note][:50]
+    else:
+        plan_and_baseline.take(desk, result.plan)
+        take_plan(board, result.plan)
+    desk.show(Phase.RUNNING)
