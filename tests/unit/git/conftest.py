@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from swarmrun.artifacts.store import open_store
 from swarmrun.git.repo import RunRepo
 

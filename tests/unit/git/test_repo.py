@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
 
 import pytest
+
 from swarmrun.errors import GitError, InvalidResource, NotFound
 from swarmrun.git import bundles
 from swarmrun.git.objects import EMPTY_TREE
@@ -110,7 +111,7 @@ def test_threads_and_processes_may_ensure_the_same_commit_at_once(repo, work, ba
 def test_a_bundle_of_another_commit_than_claimed_is_refused(repo, work, base):
     head = work.commit({"a.py": "three\n"})
     other = work.commit({"a.py": "four\n"})
-    with pytest.raises(GitError, match="not the commit .* claimed") as caught:
+    with pytest.raises(GitError, match="that was claimed") as caught:
         repo.add_bundle(work.bundle("HEAD", f"^{base}"), commit=head, requires=[base])
     assert caught.value.reason == "BundleRefused"
     assert not repo.holds(other)
