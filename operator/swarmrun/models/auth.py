@@ -88,7 +88,7 @@ def _entra() -> KeySource:
                     lambda: get_bearer_token_provider(DefaultAzureCredential(), ENTRA_SCOPE)
                 )
             return await asyncio.to_thread(provider)
-        except Exception as exc:  # noqa: BLE001 - azure-identity raises many kinds; each means: no token
+        except Exception as exc:
             raise PermissionDenied(
                 f"Entra gave no token for {ENTRA_SCOPE}: {str(exc).splitlines()[0] if str(exc) else exc!r}",
                 mend="az login, or workload identity for the brain's service account",

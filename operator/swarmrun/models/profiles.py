@@ -59,10 +59,16 @@ _TABLE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("qwq*", _THINKING),
     ("kimi*", {**_THINKING, "context_window": 200_000}),
     ("glm*", _THINKING),
-    ("anthropic/claude*", {"reasoning_replay": "reasoning_details", "context_window": 200_000, "max_output": 16_384}),
+    (
+        "anthropic/claude*",
+        {"reasoning_replay": "reasoning_details", "context_window": 200_000, "max_output": 16_384},
+    ),
     # Anthropic's own compatible endpoint ignores response_format.
     ("claude*", {"json_schema": "none", "context_window": 200_000, "max_output": 16_384}),
-    ("google/gemini*", {"reasoning_replay": "reasoning_details", "context_window": 1_000_000, "max_output": 32_768}),
+    (
+        "google/gemini*",
+        {"reasoning_replay": "reasoning_details", "context_window": 1_000_000, "max_output": 32_768},
+    ),
     ("gemini*", {"context_window": 1_000_000, "max_output": 32_768}),
 )
 
