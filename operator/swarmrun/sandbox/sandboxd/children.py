@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from .failures import Failure, from_os_error
@@ -28,6 +30,8 @@ class Children:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._alive: Dict[int, Tuple["subprocess.Popen[bytes]", Callable[[int], None]]] = {}
+        self.make_room: Callable[[], bool] = lambda: False
+        """Called when the system will not fork for the server itself; True when it killed something."""
         if sys.platform == "linux" and os.getpid() != 1:
             with contextlib.suppress(OSError, AttributeError):
                 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -102,12 +106,17 @@ class Children:
                 given.write(stdin)
                 given.seek(0)
                 source = given.fileno()
-            try:
-                pid = self.start(
-                    argv, ended, cwd=cwd, env=env, stdin=source, stdout=out.fileno(), stderr=err.fileno()
-                )
-            except OSError as exc:
-                raise from_os_error(exc, argv[0]) from exc
+            for attempt in range(10):
+                try:
+                    pid = self.start(
+                        argv, ended, cwd=cwd, env=env, stdin=source, stdout=out.fileno(), stderr=err.fileno()
+                    )
+                    break
+                except OSError as exc:
+                    # The agent's processes are at the limit. Its work is worth more than they are.
+                    if exc.errno != errno.EAGAIN or attempt == 9 or not self.make_room():
+                        raise from_os_error(exc, argv[0]) from exc
+                    time.sleep(0.1)
             if not done.wait(timeout):
                 kill_group(pid)
                 done.wait(10)

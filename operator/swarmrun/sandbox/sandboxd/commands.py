@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import subprocess
 import time
-from typing import Any, Awaitable, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Awaitable, Callable, Dict, List, Optional
 
 from .children import Children, kill_group, kill_marked
 from .failures import Failure, from_os_error, rejected
@@ -21,8 +22,6 @@ LONGEST_WAIT = 25.0
 """Seconds that one request may be held; the client asks again. Below the usual time-outs of proxies."""
 F_SETPIPE_SZ = 1031
 """linux/fcntl.h; a larger pipe means fewer wake-ups for loud commands."""
-
-T = TypeVar("T")
 
 
 class Command:
@@ -43,7 +42,7 @@ class Commands:
     def __init__(
         self,
         children: Children,
-        in_worker: Callable[[Callable[[], T]], Awaitable[T]],
+        in_worker: Callable[[Callable[[], int]], Awaitable[int]],
         *,
         env: Dict[str, str],
         out_dir: str,
@@ -71,26 +70,33 @@ class Commands:
             fcntl.fcntl(read, F_SETPIPE_SZ, 1024 * 1024)
         it.pipe = read
         environment = {**self._env, **env, "SWARMRUN_PROCESS": name}
-        ended = lambda code: self._ended(it, code)  # noqa: E731
-        try:
-            it.pid = await self._in_worker(
-                lambda: self._children.start(
-                    [self._shell, "-c", command],
-                    ended,
-                    cwd=cwd,
-                    env=environment,
-                    stdout=write,
-                    stderr=subprocess.STDOUT,
-                )
+
+        def fork() -> int:
+            return self._children.start(
+                [self._shell, "-c", command],
+                lambda code: self._ended(it, code),
+                cwd=cwd,
+                env=environment,
+                stdout=write,
+                stderr=subprocess.STDOUT,
             )
+
+        try:
+            it.pid = await self._in_worker(fork)
         except OSError as exc:
             os.close(read)
-            raise from_os_error(exc, "exec") from exc
+            if exc.errno == errno.EAGAIN and self.free(running=False):
+                await asyncio.sleep(0.1)  # Until the killed ones are reaped.
+                return await self.start(command, cwd=cwd, env=env)
+            raise from_os_error(exc, f"exec (running: {', '.join(self.running()) or 'nothing'})") from exc
         except ValueError as exc:
             os.close(read)
             raise rejected(f"exec: {exc}; a command holds no NUL") from exc
         finally:
             os.close(write)
+        # When memory runs out, the kernel should take the command and not the server.
+        with contextlib.suppress(OSError), open(f"/proc/{it.pid}/oom_score_adj", "w") as file:
+            file.write("500")
         self._commands[name] = it
         if it.pipe >= 0:
             loop.add_reader(it.pipe, self._pump, it)
@@ -127,6 +133,19 @@ class Commands:
             it.output.close()
         it.ended.set()
 
+    def free(self, *, running: bool) -> bool:
+        """Kills what ended commands left behind, with `running` the others too; True when there was any.
+
+        For when nothing can be started any more: a command that goes on forking after its own end is
+        nothing that anybody waits for.
+        """
+        found = False
+        for it in self._commands.values():
+            if it.pipe >= 0 and (running or it.exit_code is not None):
+                kill_group(it.pid)
+                found = True
+        return found
+
     def _forget(self) -> None:
         ended = [it for it in self._commands.values() if it.exit_code is not None and it.pipe < 0]
         for it in ended[: max(0, len(self._commands) - REMEMBERED)]:
@@ -157,6 +176,8 @@ class Commands:
 
     def state(self, it: Command, cap: int) -> Dict[str, Any]:
         text, omitted, path = it.output.shown(cap)
+        if it.exit_code is not None and it.pipe >= 0:
+            text += f"\n[processes that this command started still run; kill {it.name} to end them]\n"
         seconds = it.seconds if it.exit_code is not None else time.monotonic() - it.started
         return {
             "process": it.name,

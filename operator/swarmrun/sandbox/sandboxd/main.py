@@ -143,6 +143,7 @@ class Server:
         self._checkpoints = Checkpoints(self._tree, store)
         self._looking = Looking(self._tree, store)
         self._commands = Commands(self.children, self._in_worker, env=env, out_dir=os.path.join(tmp, "out"))
+        self.children.make_room = lambda: self._commands.free(running=True)
         self._journal = Journal(os.path.join(given.state, "journal.jsonl"))
         self._watchers: Set["asyncio.Future[None]"] = set()
         self._git_version = ""

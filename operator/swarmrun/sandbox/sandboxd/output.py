@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import IO, Optional, Tuple
 
@@ -93,7 +94,5 @@ class Output:
     def discard(self) -> None:
         """Removes the file: the command was long ago."""
         self.close()
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(self.path)
-        except OSError:
-            pass

@@ -82,10 +82,10 @@ class Wire:
         head, payload = (body, b"") if end < 0 else (body[:end], body[end + 1 :])
         try:
             arguments = json.loads(head or b"{}")
-            if not isinstance(arguments, dict):
-                raise ValueError("not an object")
         except ValueError as exc:
-            return 400, _error("rejected", f"the first line must be a JSON object: {exc}"), b""
+            return 400, _error("rejected", f"the first line must be JSON: {exc}"), b""
+        if not isinstance(arguments, dict):
+            return 400, _error("rejected", "the first line must be a JSON object"), b""
         try:
             answer, out = await self._handle(op, arguments, payload)
         except Failure as exc:
@@ -95,7 +95,7 @@ class Wire:
             return 400, _error(failure.code, failure.message), b""
         except (KeyError, TypeError, ValueError) as exc:
             return 400, _error("rejected", f"{op}: bad arguments: {type(exc).__name__}: {exc}"), b""
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001  (one bad call must not end the server)
             traceback.print_exc(file=sys.stderr)
             return 500, _error("failed", f"{op}: {type(exc).__name__}: {exc}"), b""
         return 200, answer, out
