@@ -156,18 +156,20 @@ class Remote:
             if not branch or not any(s in exc.output for s in ("not our ref", "unadvertised object")):
                 raise
             self._fetch(repo, f"refs/heads/{branch}")
-        shallow = repo.path / "shallow"
-        if shallow.exists():
-            shallow.unlink()
-            raise GitError(
-                f"{self.url} is a shallow clone: its history is cut off",
-                mend="git fetch --unshallow there",
-                reason="Shallow",
-            )
         try:
             repo.tree_of(commit)
         except NotFound as exc:
             raise NotFound(f"{self.url} no longer holds commit {commit}", reason="CommitGone") from exc
+        try:
+            # git takes a commit of a shallow clone without a word; its parents are missing then.
+            git("rev-list", "--count", commit, cwd=repo.path, timeout=self._timeout)
+        except GitError as exc:
+            raise GitError(
+                f"{self.url} is a shallow clone: its history is cut off",
+                output=exc.output,
+                mend="git fetch --unshallow there",
+                reason="Shallow",
+            ) from exc
         repo.hold(commit)
 
     def push(

@@ -75,10 +75,6 @@ def translate(exc: GitError, url: str, doing: str) -> SwarmRunError:
         )
     if _UNREACHABLE.search(text):
         return RemoteUnavailable(cannot)
-    if _SHALLOW.search(text):
-        return GitError(
-            cannot, output=text, mend="it is a shallow clone: git fetch --unshallow", reason="Shallow"
-        )
     return GitError(cannot, output=text)
 
 

@@ -90,8 +90,8 @@ def test_addresses_are_taken_apart(url, scheme, host, path):
     "url",
     [
         "", "-oProxyCommand=touch x", "--upload-pack=x", "ext::sh -c id", "fd::1", "git://h/x", "ftp://h/x", "https://h",
-        "https://h/", "https://-evil/x", "ssh://-oProxyCommand=x/y", "https://h/x\nfoo", "https://h:99999/x", "just-a-name",
-        "https://h/x?y=1", "file://other/x", "file:///",
+        "https://h/", "https://-evil/x", "ssh://-oProxyCommand=x/y", "https://h/x\nfoo", "https://h:99999/x",
+        "https://h/x?y=1", "file://other/x", "file:///", "just-a-name",
     ],
 )  # fmt: skip
 def test_an_address_that_could_do_something_else_is_refused(url):
