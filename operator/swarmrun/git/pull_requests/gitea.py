@@ -1,0 +1,50 @@
+"""Gitea, Forgejo, Codeberg. https://docs.gitea.com/api (version 1). Seen against a real Gitea 1.26."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from swarmrun.git.pull_requests.base import Host, Open
+from swarmrun.git.pull_requests.rest import Rest
+
+# The list has no filter by head that all versions know; 50 rows is the default largest page.
+_PAGE = 50
+_PAGES = 40
+
+
+class Gitea(Host):
+    """`name` is `owner/repository`."""
+
+    max_body = 65_000
+
+    def __init__(self, origin: str, name: str, token: str) -> None:
+        self._rest = Rest(f"{origin}/api/v1", headers={"Authorization": f"token {token}"}, secret=token)
+        self._path = f"/repos/{name}/pulls"
+
+    async def _list(self, head: str, base: str) -> Sequence[Open]:
+        for page in range(1, _PAGES + 1):
+            query = {"state": "open", "sort": "recentupdate", "limit": _PAGE, "page": page}
+            rows: list[dict[str, Any]] = await self._rest.call("GET", self._path, params=query)
+            found = [
+                _open(row)
+                for row in rows
+                if row["head"]["ref"] == head
+                and row["base"]["ref"] == base
+                and row["head"]["repo_id"] == row["base"]["repo_id"]
+            ]
+            if found or not rows:
+                return found
+        return []
+
+    async def _create(self, head: str, base: str, title: str, body: str) -> Open:
+        # There is no field for it: the title says so (repository.pull-request.WORK_IN_PROGRESS_PREFIXES).
+        new = {"title": f"WIP: {title}" if self.draft else title, "body": body, "head": head, "base": base}
+        return _open(await self._rest.call("POST", self._path, json=new))
+
+    async def _update(self, number: int, body: str) -> None:
+        await self._rest.call("PATCH", f"{self._path}/{number}", json={"body": body})
+
+
+def _open(row: dict[str, Any]) -> Open:
+    return Open(row["number"], row["html_url"])
