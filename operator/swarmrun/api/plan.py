@@ -61,8 +61,8 @@ class Task(ApiModel):
     owned_paths: Annotated[list[RepoPath], Field(max_length=50)] = Field(default_factory=list[RepoPath])
     """Files or directories (ending in `/`, or globs) that only this task may change."""
     depends_on: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
-    provides: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
-    uses: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
+    provides: Annotated[list[TaskId], Field(max_length=200)] = Field(default_factory=list[TaskId])
+    uses: Annotated[list[TaskId], Field(max_length=200)] = Field(default_factory=list[TaskId])
     acceptance: Annotated[list[Acceptance], Field(max_length=10)] = Field(default_factory=list[Acceptance])
     skills: Annotated[list[TaskId], Field(max_length=10)] = Field(default_factory=list[TaskId])
     estimate: Annotated[int, Field(ge=1, le=100)] = 10
