@@ -1,0 +1,380 @@
+"""Python contracts merged into one source file: imports joined, bodies as stubs, nothing overwritten."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import dedent, indent
+
+from swarmrun.api.plan import Contract, ContractKind
+from swarmrun.code import python
+from swarmrun.code.names import undefined_names
+from swarmrun.planning import declarations
+
+STUB = "raise NotImplementedError"
+_FUTURE = "from __future__ import annotations"
+_WELL_KNOWN: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("Any", "Literal", "NamedTuple", "Optional", "Protocol", "TypedDict", "TypeVar", "Union", "ClassVar"),
+        "typing",
+    ),
+    **dict.fromkeys(("Dict", "List", "Set", "Tuple", "Final", "Generic", "overload", "Self"), "typing"),
+    **dict.fromkeys(
+        ("AsyncIterator", "Awaitable", "Callable", "Iterable", "Iterator", "Mapping", "Sequence"),
+        "collections.abc",
+    ),
+    **dict.fromkeys(("dataclass", "field"), "dataclasses"),
+    **dict.fromkeys(("Enum", "IntEnum", "StrEnum"), "enum"),
+    **dict.fromkeys(("ABC", "abstractmethod"), "abc"),
+    "Decimal": "decimal",
+    "Path": "pathlib",
+    "UUID": "uuid",
+    "datetime": "datetime",
+    "timedelta": "datetime",
+    "timezone": "datetime",
+}
+"""Names that mean one thing to every reader: their import is added rather than asked for."""
+_KIND_ORDER = (ContractKind.DATA_MODEL, ContractKind.CLASS, ContractKind.FUNCTION, ContractKind.ROUTE)
+
+
+@dataclass
+class _Import:
+    """One imported name. `name` empty: `import module`."""
+
+    module: str
+    name: str
+    asname: str
+
+    @property
+    def binds(self) -> str:
+        return self.asname or (self.name if self.name else self.module.partition(".")[0])
+
+
+@dataclass
+class _Segment:
+    names: list[str]
+    text: str
+    node: ast.stmt
+    contract: str
+
+
+@dataclass
+class Merged:
+    source: str
+    errors: list[str] = field(default_factory=list[str])
+
+
+def merged(
+    path: str, existing: str | None, contracts: Sequence[Contract], homes: Mapping[str, str]
+) -> Merged:
+    """`homes`: name → dotted module, for names that exactly one contract of another file declares."""
+    result = Merged(existing or "")
+    if existing is not None and not declarations.parses(existing):
+        result.errors.append(f"{path} in the repository does not parse: contracts cannot be added to it")
+        return result
+    imports: list[_Import] = []
+    segments: list[_Segment] = []
+    docstring = ""
+    for contract in sorted(contracts, key=lambda c: _KIND_ORDER.index(c.kind)):
+        try:
+            text = declarations.source(contract.declaration)
+        except python.Unparsable as exc:
+            result.errors.append(
+                f"contract {contract.id}: line {exc.line} of the declaration does not parse as Python "
+                f"({exc}): give imports, then `def name(…) -> T: ...` or a class"
+            )
+            continue
+        text = stubbed(text)
+        module = python.tree(text.encode())
+        result.errors += _bodiless(contract, declarations.tree(contract.declaration))
+        imports += _imports(module)
+        docstring = docstring or (ast.get_docstring(module, clean=False) or "")
+        for segment in _segments(contract, text, module):
+            problem = _add(segments, segment)
+            if problem:
+                result.errors.append(problem)
+    if result.errors:
+        return result
+    segments = _ordered(segments)
+
+    def render(imports: Sequence[_Import]) -> str:
+        return _new(docstring, imports, segments) if existing is None else _added(existing, imports, segments)
+
+    missing = _unknown(path, render(imports)) - _unknown(path, existing or "")
+    given = [n for n in sorted(missing) if n in homes or n in _WELL_KNOWN]
+    imports += [_Import(homes.get(name) or _WELL_KNOWN[name], name, "") for name in given]
+    result.source = render(imports)
+    result.errors += [_undefined(name, path, contracts) for name in sorted(missing - set(given))]
+    if not result.errors and not declarations.parses(result.source):
+        result.errors.append(f"the contracts in {path} do not parse when they are put together")
+    return result
+
+
+def stubbed(text: str) -> str:
+    """Every function without a body raises NotImplementedError; docstrings stay."""
+    data = text.encode()
+    rows = data.splitlines(keepends=True)
+    starts = [0]
+    for row in rows:
+        starts.append(starts[-1] + len(row))
+    edits: list[tuple[int, int, bytes]] = []
+    for node, owner in declarations.functions(python.tree(data)):
+        if declarations.without_body(node, owner) or not declarations.is_stub(node):
+            continue
+        rest = python.without_docstring(node.body)
+        pad = b" " * (node.col_offset + 4)
+        first = node.body[0]
+        own_line = not rows[first.lineno - 1][: first.col_offset].strip()
+        if own_line:
+            pad = rows[first.lineno - 1][: first.col_offset]
+        replaced = rest if own_line else node.body
+        last = node.body[-1]
+        end = starts[(last.end_lineno or last.lineno) - 1] + (last.end_col_offset or 0)
+        if not replaced:
+            edits.append((end, end, b"\n" + pad + STUB.encode()))
+            continue
+        start = starts[replaced[0].lineno - 1] + replaced[0].col_offset
+        kept = b""
+        if not own_line:
+            kept = b"\n" + pad
+            if len(rest) < len(node.body):
+                kept += ast.unparse(first).encode() + b"\n" + pad
+        edits.append((start, end, kept + STUB.encode()))
+    for start, end, new in sorted(edits, reverse=True):
+        data = (
+            data[:start].rstrip(b" ") + new + data[end:]
+            if new[:1] == b"\n"
+            else data[:start] + new + data[end:]
+        )
+    return data.decode()
+
+
+def _bodiless(contract: Contract, module: ast.Module) -> Iterator[str]:
+    if contract.kind is not ContractKind.DATA_MODEL:
+        return
+    for node, owner in declarations.functions(module):
+        if declarations.is_stub(node) and not declarations.without_body(node, owner):
+            yield (
+                f"contract {contract.id}: the data model's method {node.name} has no body, and nobody would "
+                "write it: give the body, or make the contract a class"
+            )
+
+
+def _imports(module: ast.Module) -> Iterator[_Import]:
+    for node in module.body:
+        if isinstance(node, ast.Import):
+            yield from (_Import(a.name, "", a.asname or "") for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            yield from (_Import(origin, a.name, a.asname or "") for a in node.names)
+
+
+def _segments(contract: Contract, text: str, module: ast.Module) -> Iterator[_Segment]:
+    """Top-level statements with the comments above them; imports and the docstring left out."""
+    rows = text.splitlines()
+    for node in python.without_docstring(module.body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        first = python.first_line(node)
+        while first > 1 and rows[first - 2].startswith("#"):
+            first -= 1
+        yield _Segment(
+            declarations.bound(node), "\n".join(rows[first - 1 : node.end_lineno]), node, contract.id
+        )
+
+
+def _add(segments: list[_Segment], new: _Segment) -> str:
+    """Adds a segment; two contracts may give members to one class. Returns what is wrong."""
+    for old in segments:
+        if not set(old.names) & set(new.names):
+            continue
+        if ast.unparse(old.node) == ast.unparse(new.node):
+            return ""
+        if isinstance(old.node, ast.ClassDef) and isinstance(new.node, ast.ClassDef):
+            text = _with_members(old.text, new.text, new.node)
+            old.text, old.node = text, python.tree(text.encode()).body[0]
+            return ""
+        return (
+            f"contracts {old.contract} and {new.contract} both declare {', '.join(new.names)} and differ: "
+            "keep one of them"
+        )
+    segments.append(new)
+    return ""
+
+
+def _with_members(source: str, other: str, wanted: ast.ClassDef) -> str:
+    """`source` with the members that its class lacks of `wanted`, whose text `other` ends with."""
+    node = _class(source, wanted.name)
+    have = {b for statement in node.body for b in declarations.bound(statement)}
+    rows = other.splitlines()
+    parts: list[str] = []
+    for statement in _class(other, wanted.name).body:
+        names = declarations.bound(statement)
+        if names and not have & set(names):
+            first = python.first_line(statement) - 1
+            parts.append(dedent("\n".join(rows[first : statement.end_lineno])))
+    if not parts:
+        return source
+    lines = source.splitlines()
+    at = node.end_lineno or node.lineno
+    column = node.body[0].col_offset
+    if node.body[0].lineno == node.lineno:  # `class C: ...`
+        lines[at - 1] = lines[at - 1][:column].rstrip()
+        column = node.col_offset + 4
+    block = indent("\n\n".join(parts), " " * column)
+    gap = [""] if "def " in parts[0] else []
+    return "\n".join([*lines[:at], *gap, block, *lines[at:]]) + ("\n" if source.endswith("\n") else "")
+
+
+def _class(source: str, name: str) -> ast.ClassDef:
+    return next(
+        n for n in python.tree(source.encode()).body if isinstance(n, ast.ClassDef) and n.name == name
+    )
+
+
+def _ordered(segments: Sequence[_Segment]) -> list[_Segment]:
+    """What runs at import time (bases, decorators, defaults, values) comes after what it names."""
+    left, found = list(segments), list[_Segment]()
+    while left:
+        ready = next((s for s in left if not _waits(s, left)), left[0])  # a ring: the import will say so
+        left.remove(ready)
+        found.append(ready)
+    return found
+
+
+def _waits(segment: _Segment, others: Sequence[_Segment]) -> bool:
+    names = {name for other in others if other is not segment for name in other.names}
+    return not names.isdisjoint(_eager(segment.node))
+
+
+def _eager(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Name):
+        yield node.id
+        return
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        parts: list[ast.AST | None] = [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults]
+    elif isinstance(node, ast.AnnAssign):
+        parts = [node.value]
+    elif isinstance(node, ast.Lambda):
+        parts = []
+    else:
+        parts = list(ast.iter_child_nodes(node))
+    for part in parts:
+        if part is not None:
+            yield from _eager(part)
+
+
+def _new(docstring: str, imports: Sequence[_Import], segments: Sequence[_Segment]) -> str:
+    head: list[str] = []
+    if docstring:
+        quotes = "'''" if '"""' in docstring else '"""'
+        head.append(f"{quotes}{docstring}{quotes}\n")
+    head.append(_FUTURE + "\n")
+    lines = import_lines([i for i in imports if i.module != "__future__"])
+    if lines:
+        head.append("\n".join(lines) + "\n")
+    return "\n".join(head) + "".join(f"\n\n{segment.text.rstrip()}\n" for segment in segments)
+
+
+def _added(existing: str, imports: Sequence[_Import], segments: Sequence[_Segment]) -> str:
+    module = python.tree(existing.encode())
+    have = {name for node in module.body for name in declarations.bound(node)}
+    source = existing if existing.endswith("\n") or not existing else existing + "\n"
+    for segment in segments:
+        if have.isdisjoint(segment.names):
+            source += f"\n\n{segment.text.rstrip()}\n" if source else f"{segment.text.rstrip()}\n"
+        elif isinstance(segment.node, ast.ClassDef) and any(
+            isinstance(n, ast.ClassDef) and n.name == segment.node.name for n in module.body
+        ):
+            source = _with_members(source, segment.text, segment.node)
+    return with_imports(source, [i for i in imports if i.module != "__future__"])
+
+
+def with_imports(source: str, wanted: Sequence[_Import]) -> str:
+    """Adds the imports whose names are not bound yet, behind the last import at the top."""
+    module = python.tree(source.encode())
+    have = {i.binds for i in _imports(module)} | {n for node in module.body for n in declarations.bound(node)}
+    lines = import_lines([i for i in wanted if i.binds not in have])
+    if not lines:
+        return source
+    rows = source.splitlines()
+    at = 0
+    for node in module.body:
+        is_docstring = node is module.body[0] and python.without_docstring(module.body) != module.body
+        if not is_docstring and not isinstance(node, ast.Import | ast.ImportFrom):
+            break
+        at = node.end_lineno or node.lineno
+    if at == 0:
+        while at < len(rows) and rows[at].startswith("#"):
+            at += 1
+    before = [""] if at and not isinstance(module.body[0], ast.Import | ast.ImportFrom) and at < 3 else []
+    return "\n".join([*rows[:at], *before, *lines, *rows[at:]]) + "\n"
+
+
+def import_lines(imports: Sequence[_Import]) -> list[str]:
+    """Standard library first, then the rest; names of one module joined, nothing twice."""
+    plain: set[tuple[bool, str, str]] = set()
+    modules: dict[str, set[str]] = {}
+    for each in imports:
+        asname = f" as {each.asname}" if each.asname else ""
+        if each.name:
+            modules.setdefault(each.module, set()).add(each.name + asname)
+        else:
+            plain.add((_foreign(each.module), each.module, f"import {each.module}{asname}"))
+    whole = {(_foreign(m), m, f"from {m} import {', '.join(sorted(n))}") for m, n in modules.items()}
+    found: list[str] = []
+    for foreign in (False, True):
+        lines = [line for group in (plain, whole) for far, _, line in sorted(group) if far == foreign]
+        found += ["", *lines] if found and lines else lines
+    return found
+
+
+def _foreign(module: str) -> bool:
+    return module.partition(".")[0] not in sys.stdlib_module_names
+
+
+def _unknown(path: str, source: str) -> set[str]:
+    """Names that nothing binds, those in postponed and quoted annotations too."""
+    if not declarations.parses(source):
+        return set()
+    # With the future import the compiler keeps annotations out of its symbol tables.
+    plain = re.sub(rf"^{_FUTURE}[ \t]*$", "", source, flags=re.MULTILINE)
+    found = set(undefined_names(path, plain.encode()))
+    module = python.tree(plain.encode())
+    for annotation in _annotations(module):
+        for node in ast.walk(annotation):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+                probe = f"{plain}\n{node.value}\n"
+                if declarations.parses(probe) and not _in_literal(annotation, node):
+                    found |= set(undefined_names(path, probe.encode()))
+    return found
+
+
+def _annotations(module: ast.Module) -> Iterator[ast.expr]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+            yield node.annotation
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            yield node.returns
+
+
+def _in_literal(annotation: ast.expr, text: ast.Constant) -> bool:
+    """`Literal["open"]` and the extras of `Annotated` hold values, not names."""
+    return any(
+        isinstance(node, ast.Subscript)
+        and getattr(node.value, "attr", getattr(node.value, "id", "")) in ("Literal", "Annotated")
+        and any(inner is text for inner in ast.walk(node.slice))
+        for node in ast.walk(annotation)
+    )
+
+
+def _undefined(name: str, path: str, contracts: Sequence[Contract]) -> str:
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    by = next((c.id for c in contracts if word.search(c.declaration)), contracts[0].id)
+    return (
+        f"contract {by} ({path}) uses {name}, which is neither declared nor imported there: add its import to "
+        "the declaration"
+    )
