@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -28,11 +29,13 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from swarmrun.errors import InvalidResource, NotFound, PermissionDenied, StorageUnavailable, SwarmRunError
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, RetryConfig
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._@+=-]{1,200}")
 # S3 and Azure allow 1024 bytes in all; 100 are left for the URL's own prefix (an arbitrary share).
 _MAX_KEY = 924
+# Short: the durable engine tries again later.
+_RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _SCHEMES = {"file", "az", "azure", "s3", "memory"}
 
 
@@ -59,7 +62,8 @@ def open_store(url: str) -> Artifacts:
                 mend="name a directory that can be written",
             ) from exc
     try:
-        return Artifacts(from_url("az" + url[5:] if parts.scheme == "azure" else url), place)
+        address = "az" + url[5:] if parts.scheme == "azure" else url
+        return Artifacts(from_url(address, retry_config=_RETRIES), place)
     except (ValueError, failures.BaseError) as exc:
         raise InvalidResource(
             f"artifact store {place} cannot be opened: {_first_line(exc)}",
@@ -115,7 +119,7 @@ class Artifacts:
     def delete(self, prefix: str) -> None:
         """Deletes the key `prefix` and every key under it. What is gone already is no error."""
         prefix = _checked(prefix.rstrip("/"))
-        for key in [prefix, *self.list(prefix)]:
+        for key in [*self.list(prefix), *([prefix] if self.exists(prefix) else [])]:
             with self._failing("delete", key):
                 try:
                     obstore.delete(self._store, key)
