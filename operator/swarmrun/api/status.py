@@ -109,6 +109,8 @@ class AgentStatus(StatusModel):
     role: str = "coder"
     phase: AgentPhase = AgentPhase.PENDING
     branch: str = ""
+    commit: str = ""
+    """Head of its branch: the last checkpoint, or what it finished with."""
     turns: int = 0
     tool_calls: int = 0
     tokens: int = 0
@@ -181,7 +183,9 @@ class UsageStatus(StatusModel):
 
 class ResultStatus(StatusModel):
     branch: str = ""
+    """Empty until something was published."""
     commit: str = ""
+    """What was published; until then the integration branch's head."""
     base_commit: str = ""
     pull_request: str = ""
     beside: bool = False
