@@ -1,0 +1,1 @@
+"""The command line. Commands parse, call `local` and print; they decide nothing."""

@@ -1,0 +1,54 @@
+"""Errors as people and programs read them."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from swarmrun.errors import SwarmRunError
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a run was at work; `mend` says how to go on."""
+
+    def __init__(self, mend: str) -> None:
+        super().__init__(mend)
+        self.mend = mend
+
+
+def report(exc: BaseException, *, as_json: bool) -> int:
+    """Writes the error to standard error and returns the exit code. What is nobody's fault here is raised on."""
+    if isinstance(exc, typer.Exit):
+        return exc.exit_code
+    if isinstance(exc, SwarmRunError):
+        return _say(
+            exc.message,
+            exc.mend,
+            exc.reason,
+            exc.exit_code,
+            field=getattr(exc, "field", ""),
+            as_json=as_json,
+        )
+    if isinstance(exc, (KeyboardInterrupt, typer.Abort)):
+        return _say("interrupted", getattr(exc, "mend", ""), "Interrupted", 130, as_json=as_json)
+    if isinstance(exc, BrokenPipeError):
+        # `swarmrun list | head`: the reader has had enough.
+        sys.stderr.close()
+        return 0
+    usage = getattr(exc, "format_message", None)
+    if usage is not None:
+        context = getattr(exc, "ctx", None)
+        mend = f"{context.command_path} --help" if context is not None else ""
+        return _say(usage(), mend, "Usage", 2, as_json=as_json)
+    raise exc
+
+
+def _say(message: str, mend: str, reason: str, code: int, *, field: str = "", as_json: bool) -> int:
+    if as_json:
+        error = {"reason": reason, "message": message, "mend": mend, "field": field, "exitCode": code}
+        print(json.dumps({"error": {k: v for k, v in error.items() if v != ""}}), file=sys.stderr)
+    else:
+        print(f"error: {message}" + (f"\n  mend: {mend}" if mend else ""), file=sys.stderr)
+    return code

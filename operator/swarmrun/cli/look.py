@@ -1,0 +1,141 @@
+"""`list`, `describe`, `get`, `logs`, `diff`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swarmrun.cli.options import Home, Namespace, Output, OutputOption, RunName, given_namespace, where
+
+if TYPE_CHECKING:
+    from swarmrun.local.directory import RunDirectory
+
+TaskName = Annotated[str, typer.Argument(metavar="[TASK]", help="One task only.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("list")(list_runs)
+    for command in (describe, get, logs, diff):
+        app.command(command.__name__)(command)
+
+
+def list_runs(
+    ctx: typer.Context, namespace: Namespace = "", home: Home = "", output: OutputOption = Output.TEXT
+) -> None:
+    """Show all runs of this machine."""
+    from swarmrun.api.load import plain
+    from swarmrun.api.status import SwarmRunStatus
+    from swarmrun.cli import show
+
+    place = where(ctx, home, namespace)
+    only = given_namespace(ctx, namespace)
+    found = [place.runs.describe(d) for d in place.runs.list(only)]
+    if output is not Output.TEXT:
+        items = [plain(f.run) for f in found]
+        return show.data({"apiVersion": "v1", "kind": "List", "items": items}, output)
+    if not found:
+        typer.echo("no runs; start one with `swarmrun run -f FILE`", err=True)
+        return None
+    rows = []
+    for item in found:
+        status = item.run.status or SwarmRunStatus()
+        ready = status.condition("Ready")
+        phase = status.phase.value + ("" if item.state != "stopped" else " (stopped)")
+        rows.append(
+            [
+                *([item.directory.namespace] if not only else []),
+                item.directory.name,
+                phase,
+                status.progress or "-",
+                "-" if status.score is None else str(status.score),
+                ready.reason if ready else "-",
+                _age(item.directory),
+                status.result.branch if status.result and status.result.branch else "-",
+            ]
+        )
+    head = [
+        *(["NAMESPACE"] if not only else []),
+        "NAME",
+        "PHASE",
+        "PROGRESS",
+        "SCORE",
+        "REASON",
+        "AGE",
+        "BRANCH",
+    ]
+    return show.table(head, rows)
+
+
+def _age(directory: RunDirectory) -> str:
+    from swarmrun.cli.summary import duration
+
+    return duration(max(0, int(time.time() - directory.file().created_at.timestamp())))
+
+
+def describe(ctx: typer.Context, name: RunName, namespace: Namespace = "", home: Home = "") -> None:
+    """Tell a run as a story: conditions, plan, agents, merges, gates, judgements, result."""
+    from swarmrun.cli.story import story
+
+    place = where(ctx, home, namespace)
+    found = place.runs.describe(place.runs.get(name, place.namespace))
+    typer.echo(story(found.run, found.state))
+
+
+def get(
+    ctx: typer.Context,
+    name: RunName,
+    namespace: Namespace = "",
+    home: Home = "",
+    output: OutputOption = Output.YAML,
+) -> None:
+    """Print the resource with its status."""
+    from swarmrun.cli import show
+
+    place = where(ctx, home, namespace)
+    run = place.runs.get(name, place.namespace).resource()
+    show.resource(run, Output.YAML if output is Output.TEXT else output)
+
+
+def logs(
+    ctx: typer.Context,
+    name: RunName,
+    task: TaskName = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    namespace: Namespace = "",
+    home: Home = "",
+) -> None:
+    """Print a run's events; with TASK, that agent's turns: what it said, called and got back."""
+    from swarmrun.cli.transcript import event_lines, known_task, task_lines
+
+    place = where(ctx, home, namespace)
+    directory = place.runs.get(name, place.namespace)
+    if task:
+        task = known_task(directory, task)
+    seen = 0
+    while True:
+        busy = directory.busy()
+        lines = task_lines(directory, task) if task else event_lines(directory)
+        for line in lines[seen:]:
+            typer.echo(line)
+        seen = max(seen, len(lines))
+        if not follow or not busy:
+            return
+        time.sleep(0.3)
+
+
+def diff(
+    ctx: typer.Context,
+    name: RunName,
+    task: TaskName = "",
+    stat: Annotated[bool, typer.Option("--stat", help="Files and counts only.")] = False,
+    namespace: Namespace = "",
+    home: Home = "",
+) -> None:
+    """Show what a run (or one TASK of it) changed, from the run's own repository."""
+    from swarmrun.cli.changes import show_diff
+
+    place = where(ctx, home, namespace)
+    directory = place.runs.get(name, place.namespace)
+    show_diff(directory, task, stat=stat)

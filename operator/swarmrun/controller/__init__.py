@@ -1,0 +1,1 @@
+"""What the engine knows of a run, projected into the resource's status."""

@@ -1,0 +1,1 @@
+"""Runs on one machine: their state directory, and the facade that every command uses."""
