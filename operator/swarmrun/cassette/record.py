@@ -134,19 +134,17 @@ class RecordingProxy:
         yaml = YAML()
         yaml.width = 110
         answered = [e for e in self._entries.values() if "text" in e or "calls" in e]
-        order = sorted(
-            answered,
-            key=lambda e: (str(e["role"]), str(e.get("task", "")), _number(e, "attempt"), _number(e, "turn")),
-        )
+        order = sorted(answered, key=_order)
         partial = self.out.with_name(self.out.name + ".part")
         with partial.open("w", encoding="utf-8") as file:
             yaml.dump({"model": self._model, "entries": _literal(order)}, file)
         os.replace(partial, self.out)
 
 
-def _number(entry: dict[str, Any], name: str) -> int:
-    value = entry.get(name)
-    return value if isinstance(value, int) else 0
+def _order(entry: dict[str, Any]) -> tuple[str, str, int, int]:
+    numbers = (entry.get("attempt"), entry.get("turn"))
+    attempt, turn = (value if isinstance(value, int) else 0 for value in numbers)
+    return str(entry["role"]), str(entry.get("task", "")), attempt, turn
 
 
 def _scrubbed(value: Any, secrets: tuple[str, ...]) -> Any:

@@ -54,8 +54,8 @@ def parse_arguments(given: Any) -> tuple[dict[str, Any], str, str, str]:
     """(arguments, raw text when it is broken, problem for the model, note on what was mended)."""
     if isinstance(given, dict):
         given = json.dumps(given, ensure_ascii=False)
-    raw = str(given or "").strip()
-    if raw in ("", "null"):
+    raw = str(given or "")
+    if raw.strip() in ("", "null"):
         return {}, "", "", ""
     note = ""
     try:

@@ -20,7 +20,7 @@ from swarmrun.models.auth import KeySource, key_source
 from swarmrun.models.calls import calls_in_text, put_calls, read_calls
 from swarmrun.models.profiles import openai_family, profile_for
 from swarmrun.models.refusals import translate
-from swarmrun.models.structured import read_json, strict_schema, without_nulls, without_thoughts
+from swarmrun.models.structured import read_json, strict_schema, without_thoughts
 from swarmrun.ports import ModelReply, ModelRequest, Profile, ToolSpec, Usage
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class OpenAIModel:
             )
         value: Any = None
         if request.response_schema is not None and not calls:
-            value, how = _value(text, request.response_schema)
+            value, how = read_json(text, request.response_schema)
             notes += how
         return ModelReply(
             messages=[m.to_dict() for m in answer.messages if m.contents],
@@ -429,11 +429,6 @@ def _ask_for_json(options: dict[str, Any], schema: dict[str, Any], how: str) -> 
         "\n\nAnswer with one JSON object and nothing else. It must fit this JSON schema:\n"
         + json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     )
-
-
-def _value(text: str, schema: dict[str, Any]) -> tuple[Any, list[str]]:
-    value, notes = read_json(text, schema)
-    return without_nulls(value, schema), notes
 
 
 def _usage(details: Any) -> Usage:

@@ -65,7 +65,7 @@ def read_json(text: str, schema: dict[str, Any]) -> tuple[Any, list[str]]:
     """
     bare = without_thoughts(text)
     opening = "[" if schema.get("type") == "array" else "{"
-    candidates = [value for _, _, value in values_in(bare, opening)]
+    candidates = [without_nulls(value, schema) for _, _, value in values_in(bare, opening)]
     if not candidates:
         raise BadModelOutput(
             "the answer holds no JSON" if bare else "the answer is empty",
@@ -155,8 +155,6 @@ def _as_type(have: Any, kind: str) -> tuple[Any, str] | None:
         return int(have), "string read as number"
     if kind == "boolean" and isinstance(have, str) and have.strip().lower() in ("true", "false"):
         return have.strip().lower() == "true", "string read as boolean"
-    if kind == "array" and have is None:
-        return [], "null read as an empty list"
     if kind == "array" and not isinstance(have, list):
         return [have], "single value read as list"
     if kind != "array" and isinstance(have, list) and len(have) == 1:
@@ -215,7 +213,7 @@ def strict_schema(schema: dict[str, Any]) -> dict[str, Any] | None:
     """The schema in the subset that OpenAI's strict mode takes (every field required, none unknown), where
     optional fields become nullable; None when it cannot be said there (free-form maps, for one).
 
-    Answers are read with `without_nulls` and then against the schema that was meant.
+    Answers are read against the schema that was meant, which `read_json` does.
     """
     try:
         return _strict(schema)
@@ -260,22 +258,23 @@ def _nullable(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_nulls(value: Any, schema: dict[str, Any]) -> Any:
-    """Optional fields that strict mode made the model fill with null, taken out again."""
+    """Without the nulls that the schema does not allow: strict mode makes a model fill optional fields so, and
+    others do it unasked."""
     for _ in range(_MAX_MENDS):
         error = next(
             (
-                e
+                error
                 for top in _validator(json.dumps(schema)).iter_errors(value)
-                for e in (top, *_leaves(top))
-                if e.instance is None and e.absolute_path and isinstance(e.absolute_path[-1], str)
+                for error in _leaves(top)
+                if error.instance is None and error.absolute_path and isinstance(error.absolute_path[-1], str)
             ),
             None,
         )
         if error is None:
             return value
+        *path, last = error.absolute_path
         place = value
-        path = list(error.absolute_path)
-        for step in path[:-1]:
+        for step in path:
             place = place[step]
-        del place[path[-1]]
+        del place[last]
     return value
