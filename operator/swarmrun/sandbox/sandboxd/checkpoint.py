@@ -131,6 +131,8 @@ class Checkpoints:
         if not _is_id(commit):
             raise rejected(f"{commit!r} is not a full commit id")
         with self._tree.lock:
+            if branch.startswith("-"):
+                raise rejected(f"{branch!r} cannot be a branch")
             self._store.git("check-ref-format", f"refs/heads/{branch}")
             if bundle:
                 self._take_in(bundle)

@@ -34,6 +34,23 @@ class Command:
         self.seconds = 0.0
         self.exit_code: Optional[int] = None
         self.ended = asyncio.Event()
+        self._afterwards: Optional[Callable[[], None]] = None
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Calls it at the end, before anybody who waits is answered; at once when that has been."""
+        if self.exit_code is None:
+            self._afterwards = call
+        else:
+            call()
+
+    def end(self, code: int) -> None:
+        self.exit_code = code
+        self.seconds = time.monotonic() - self.started
+        if self.pipe < 0:
+            self.output.close()
+        if self._afterwards is not None:
+            self._afterwards()
+        self.ended.set()
 
 
 class Commands:
@@ -127,11 +144,7 @@ class Commands:
         for _ in range(64):
             if it.pipe < 0 or not self._pump(it):
                 break
-        it.exit_code = code
-        it.seconds = time.monotonic() - it.started
-        if it.pipe < 0:
-            it.output.close()
-        it.ended.set()
+        it.end(code)
 
     def free(self, *, running: bool) -> bool:
         """Kills what ended commands left behind, with `running` the others too; True when there was any.

@@ -67,7 +67,7 @@ class Journal:
         del self._running[key]
         if task.cancelled() or task.exception() is not None:
             del self._calls[key]
-        else:
+        elif key not in self._done:
             self.keep(key, task.result())
 
     def keep(self, key: str, answer: Dict[str, Any]) -> None:

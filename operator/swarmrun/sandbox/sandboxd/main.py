@@ -15,12 +15,12 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from . import PROTOCOL
 from .checkpoint import Checkpoints
 from .children import Children, kill_marked
-from .commands import Command, Commands
+from .commands import Commands
 from .failures import Failure
 from .journal import Journal
 from .looking import Looking
@@ -145,7 +145,6 @@ class Server:
         self._commands = Commands(self.children, self._in_worker, env=env, out_dir=os.path.join(tmp, "out"))
         self.children.make_room = lambda: self._commands.free(running=True)
         self._journal = Journal(os.path.join(given.state, "journal.jsonl"))
-        self._watchers: Set["asyncio.Future[None]"] = set()
         self._git_version = ""
         git = shutil.which("git", path=env.get("PATH"))
         if git:
@@ -210,9 +209,7 @@ class Server:
 
         async def start() -> Dict[str, Any]:
             it = await self._start(args)
-            watcher = asyncio.ensure_future(self._note_end(key, it))
-            self._watchers.add(watcher)  # The loop itself holds tasks weakly.
-            watcher.add_done_callback(self._watchers.discard)
+            it.when_ended(lambda: self._journal.keep(key, self._commands.state(it, NOTED)))
             return {"process": it.name, "boot_id": self.boot_id}
 
         answer = await self._journal.once(key, call, start)
@@ -223,10 +220,6 @@ class Server:
         it = self._commands.named(answer["process"])
         await self._commands.wait(it, float(args.get("wait_s", 0)))
         return self._commands.state(it, int(args.get("cap", 10_000)))
-
-    async def _note_end(self, key: str, it: Command) -> None:
-        await it.ended.wait()
-        self._journal.keep(key, self._commands.state(it, NOTED))
 
     async def _op_poll(self, args: Dict[str, Any], payload: bytes) -> Answer:
         it = self._commands.named(args["process"])
