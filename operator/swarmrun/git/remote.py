@@ -67,7 +67,8 @@ class Preflight:
 class Remote:
     """`url` as the user wrote it. `schemes` are those allowed; add `http` and `file` on one's own machine only.
 
-    `timeout` in seconds is for one transfer; small questions get at most 60 s of it.
+    `kind` is the host's, as `pull_requests.for_remote` has it. `timeout` in seconds is for one transfer; small
+    questions get at most 60 s of it.
     Raises InvalidResource (address, or a credential that does not fit), PermissionDenied (scheme not allowed).
     """
 
@@ -77,6 +78,7 @@ class Remote:
         *,
         credential: Credential | None = None,
         schemes: Collection[str] = ("https", "ssh"),
+        kind: str | None = None,
         timeout: float = 1800,
     ) -> None:
         self.url = urls.parse(url)
@@ -89,6 +91,7 @@ class Remote:
         self._access = access(self.url, credential or UserGit())
         # The user's own insteadOf rules may turn one allowed scheme into another.
         self._protocols = ":".join(sorted(schemes)) if self._access.user_config else self.url.scheme
+        self._kind = kind
         self._timeout = timeout
 
     # ------------------------------------------------------------ looking
@@ -100,10 +103,10 @@ class Remote:
     def preflight(self, branch: str = "") -> Preflight:
         """Resolves the base branch and tries whether pushing is allowed; changes nothing on the remote.
 
-        The probe is a dry-run push: the host checks the credential's right to write before it takes data (seen on
-        Gitea; GitHub and GitLab document 403 for the same request). What a host checks only on arrival (protected
-        branches, Azure DevOps' branch policies) is found when publishing. For a local path the directory's
-        permissions are checked.
+        The probe is a dry-run push: the host checks the credential's right to write before it takes data. With a
+        token the host's REST interface is asked too, where it tells (GitHub, GitLab, Gitea; Gitea lets a reader's
+        dry run through). What a host checks only on arrival (protected branches, policies) is found when
+        publishing. For a local path the directory's permissions are checked.
 
         Raises NotFound (no such repository or branch), PermissionDenied, RemoteUnavailable.
         """
@@ -218,7 +221,24 @@ class Remote:
             except (PermissionDenied, NotFound) as exc:
                 # Reading worked a moment ago: a host that hides the write side says "not found".
                 return exc.message
-            return "ok" if done.code == 0 else done.stderr or done.text
+            if done.code:
+                return done.stderr or done.text
+        return "ok" if self._host_lets_write() else f"{self.url} lets the token's owner read only"
+
+    def _host_lets_write(self) -> bool:
+        if not self._access.secrets or self.url.scheme not in ("https", "http"):
+            return True
+        # Not at the top: httpx is slow to import and most uses of a remote do without.
+        from swarmrun.git.pull_requests.factory import for_remote
+        from swarmrun.git.pull_requests.gitea import Gitea
+
+        token = self._access.secrets[0]
+        try:
+            host = for_remote(str(self.url), token, self._kind, allow_http=True)
+        except InvalidResource:
+            # A host of one's own: asked as Gitea, the one whose dry run says too little. Others do not answer.
+            host = Gitea(self.url.origin, self.url.path, token)
+        return host.may_push()
 
     def _fetch(self, repo: RunRepo, what: str) -> None:
         self._git(

@@ -269,6 +269,31 @@ def test_a_fork_with_the_same_branch_name_is_not_ours(host):
 
 
 @pytest.mark.parametrize(
+    ("kind", "answer", "may"),
+    [
+        ("github", (200, {"permissions": {"pull": True, "push": False}}), False),
+        ("github", (200, {"permissions": {"push": True}}), True),
+        (
+            "gitlab",
+            (200, {"permissions": {"project_access": {"access_level": 20}, "group_access": None}}),
+            False,
+        ),
+        (
+            "gitlab",
+            (200, {"permissions": {"project_access": None, "group_access": {"access_level": 30}}}),
+            True,
+        ),
+        ("gitlab", (200, {"permissions": {"project_access": None, "group_access": None}}), True),
+        ("github", (404, {}), True),
+        ("gitlab", (200, b"<html>"), True),
+    ],
+)
+def test_the_right_to_push_is_asked_for_and_silence_is_no_refusal(host, kind, answer, may):
+    host.answer = lambda asked: answer
+    assert for_remote(host.url + KINDS[kind][0], TOKEN, kind, allow_http=True).may_push() is may
+
+
+@pytest.mark.parametrize(
     ("url", "api"),
     [
         ("https://github.com/o/r.git", "https://api.github.com/repos/o/r/pulls"),

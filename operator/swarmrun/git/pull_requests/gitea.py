@@ -20,7 +20,12 @@ class Gitea(Host):
 
     def __init__(self, origin: str, name: str, token: str) -> None:
         self._rest = Rest(f"{origin}/api/v1", headers={"Authorization": f"token {token}"}, secret=token)
-        self._path = f"/repos/{name}/pulls"
+        self._repository = f"/repos/{name}"
+        self._path = f"{self._repository}/pulls"
+
+    def may_push(self) -> bool:
+        found = self._rest.look(self._repository) or {}
+        return found.get("permissions", {}).get("push", True)
 
     async def _list(self, head: str, base: str) -> Sequence[Open]:
         for page in range(1, _PAGES + 1):

@@ -22,8 +22,13 @@ class GitHub(Host):
             "X-GitHub-Api-Version": "2022-11-28",
         }
         self._rest = Rest(api, headers=headers, secret=token)
-        self._path = f"/repos/{name}/pulls"
+        self._repository = f"/repos/{name}"
+        self._path = f"{self._repository}/pulls"
         self._owner = name.split("/")[0]
+
+    def may_push(self) -> bool:
+        found = self._rest.look(self._repository) or {}
+        return found.get("permissions", {}).get("push", True)
 
     async def _list(self, head: str, base: str) -> Sequence[Open]:
         query = {"state": "open", "head": f"{self._owner}:{head}", "base": base}

@@ -9,6 +9,9 @@ from urllib.parse import quote
 from swarmrun.git.pull_requests.base import Host, Open
 from swarmrun.git.pull_requests.rest import Rest
 
+# Access levels: 20 reporter, 30 developer, 40 maintainer.
+_DEVELOPER = 30
+
 
 class GitLab(Host):
     """`name` is the project's full path, groups included."""
@@ -18,7 +21,13 @@ class GitLab(Host):
     def __init__(self, origin: str, name: str, token: str) -> None:
         # Personal, group and project tokens and OAuth tokens are all taken as a bearer.
         self._rest = Rest(f"{origin}/api/v4", headers={"Authorization": f"Bearer {token}"}, secret=token)
-        self._path = f"/projects/{quote(name, safe='')}/merge_requests"
+        self._project = f"/projects/{quote(name, safe='')}"
+        self._path = f"{self._project}/merge_requests"
+
+    def may_push(self) -> bool:
+        rights = (self._rest.look(self._project) or {}).get("permissions", {})
+        levels = [access["access_level"] for access in rights.values() if access]
+        return not levels or max(levels) >= _DEVELOPER
 
     async def _list(self, head: str, base: str) -> Sequence[Open]:
         query = {"state": "opened", "source_branch": head, "target_branch": base}

@@ -51,6 +51,16 @@ class Rest:
                 mend="check that the address is the host's own",
             ) from exc
 
+    def look(self, path: str) -> Any:
+        """The answer's JSON of a GET, without an event loop. None when the host does not give it: a hint, no more."""
+        try:
+            answer = httpx.get(
+                f"{self.api}{path}", headers=self._headers, timeout=_TIMEOUT, follow_redirects=False
+            )
+            return answer.json() if answer.status_code == 200 else None
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+
     def _refusal(self, answer: httpx.Response, where: str) -> SwarmRunError:
         status = answer.status_code
         said = self._clean(f"{where} answered {status}: {_words(answer)}")
