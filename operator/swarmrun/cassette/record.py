@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import httpx
 
 from swarmrun.cassette.request import Api, Asked, read_request
 from swarmrun.cassette.secrets import scrub
+from swarmrun.cassette.server import QuietServer
 from swarmrun.errors import Conflict, InvalidResource
 
 # Hop-by-hop headers (RFC 9110, 7.6.1), and those that httpx sets itself.
@@ -63,12 +64,11 @@ class RecordingProxy:
         self._model = "recorded"
         self.http = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
         try:
-            self._server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), {"proxy": self}))
+            self._server = QuietServer((host, port), type("Handler", (_Handler,), {"proxy": self}))
         except OSError as exc:
             raise Conflict(
                 f"cannot listen on {host}:{port}: {exc}", mend="use another port, or 0 for any"
             ) from exc
-        self._server.daemon_threads = True
 
     @property
     def url(self) -> str:

@@ -50,6 +50,7 @@ class CassetteServer:
         """`log`: JSON lines, one a request, appended. Raises InvalidResource, NotFound, Conflict (port in use)."""
         self.cassette = cassette if isinstance(cassette, Cassette) else load(cassette)
         self.mismatches: list[str] = []
+        self.closed = False
         self._quiet = quiet
         self._lock = threading.Lock()
         self._outcomes: dict[str, Counter[str]] = {}
@@ -58,7 +59,7 @@ class CassetteServer:
             self._outcomes.setdefault(key, Counter())[outcome] += 1
         handler = type("Handler", (_Handler,), {"cassette": self})
         try:
-            self._http = _Server((host, port), handler)
+            self._http = QuietServer((host, port), handler)
         except OSError as exc:
             raise Conflict(
                 f"cannot listen on {host}:{port}: {exc}", mend="use another port, or 0 for any"
@@ -86,18 +87,23 @@ class CassetteServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.shutdown()
-        self._http.server_close()
-        if self._log:
-            self._log.close()
+        self._close()
 
     def serve_forever(self) -> None:
         """Until interrupted, in this thread."""
         try:
             self._http.serve_forever()
         finally:
-            self._http.server_close()
+            self._close()
+
+    def _close(self) -> None:
+        self._http.server_close()
+        # Under the lock: a request still in its thread must not write to a descriptor that is another file by now.
+        with self._lock:
+            self.closed = True
             if self._log:
                 self._log.close()
+                self._log = None
 
     def requests(self) -> dict[str, dict[str, int]]:
         """How often each `run/role/task/attempt/turn` was asked, by outcome: `answered` (what a real server would
@@ -176,12 +182,13 @@ class _Log:
 # ---------------------------------------------------------------- HTTP
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """A thread a connection; clients that hang up are nobody's news."""
+
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; everything else is."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -214,6 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self._body()
         if raw is None:
+            return
+        if self.cassette.closed:  # connections that are kept alive outlive the listening socket
+            self.close_connection = True
             return
         path = self.path.split("?", 1)[0].rstrip("/")
         kinds: dict[str, Api] = {"/v1/chat/completions": "chat", "/v1/responses": "responses"}

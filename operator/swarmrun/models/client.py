@@ -373,21 +373,20 @@ class OpenAIModel:
         return self._sdk
 
     async def _check_content_type(self, response: Any) -> None:
-        kind = response.headers.get("content-type", "")
-        if response.status_code == 200 and not kind.startswith(
-            ("text/event-stream", "application/json", "text/plain")
-        ):
-            raise ModelRefused(
-                f"{self.endpoint} answered {kind or 'no content type'} where an event stream was due",
-                mend="is this the base address of an OpenAI-compatible interface? most end in /v1",
-                reason="WrongContentType",
-            )
-        if response.status_code == 200 and kind.startswith("application/json"):
+        kind = response.headers.get("content-type", "text/event-stream")
+        if response.status_code != 200 or kind.startswith(("text/event-stream", "text/plain")):
+            return
+        if kind.startswith("application/json"):
             raise ModelRefused(
                 f"{self.endpoint} answered in one piece where an event stream was due",
                 mend="switch streaming on in this server or the gateway before it",
                 reason="StreamingUnsupported",
             )
+        raise ModelRefused(
+            f"{self.endpoint} answered {kind} where an event stream was due",
+            mend="is this the base address of an OpenAI-compatible interface? most end in /v1",
+            reason="WrongContentType",
+        )
 
 
 def _check_tools(tools: Sequence[ToolSpec]) -> None:
