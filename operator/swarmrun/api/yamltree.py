@@ -16,13 +16,17 @@ from swarmrun.errors import InvalidResource
 
 Path = tuple[str | int, ...]
 
+_STANDARD = "tag:yaml.org,2002:"
+_TAKEN = frozenset({"map", "seq", "str", "null", "bool", "int", "float", "timestamp", "value"})
+"""Tags that mean what they say; a date stays the text it was written as."""
+
 _yaml: Any = yaml  # its stubs leave these functions untyped
 
 MAX_BYTES = 2 * 1024 * 1024
 """Larger than the API server takes (etcd: 1.5 MiB an object), small enough to parse at once."""
 MAX_DEPTH = 40
 """The schema is 8 levels deep; parsers recurse."""
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 """Values after all aliases are followed: a "billion laughs" document is 1 KiB of text."""
 
 
@@ -63,7 +67,7 @@ def documents(text: str, source: str) -> Iterator[Document]:
             if node is None:
                 continue
             document = Document(number, None)
-            document.value = _Builder(document, source).build(node, (), 1, ())
+            document.value = _Builder(document, source).build(node, (), _line(node), ())
             if document.value is not None:
                 yield document
     except yaml.YAMLError as exc:
@@ -104,12 +108,15 @@ class _Builder:
             raise InvalidResource(f"{self.source}, line {line}: an alias contains itself, or nests too deep")
         self.document.lines[path] = line
         above = (*above, id(node))
+        kind = str(node.tag).removeprefix(_STANDARD)
+        if kind not in _TAKEN:
+            raise InvalidResource(f"{self.source}, line {line}: tag {node.tag!r} is not taken")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, above)
         if isinstance(node, yaml.SequenceNode):
             items = cast("list[yaml.Node]", node.value)
             return [self.build(item, (*path, i), _line(item), above) for i, item in enumerate(items)]
-        return self._scalar(cast("yaml.ScalarNode", node), line)
+        return self._scalar(cast("yaml.ScalarNode", node), kind, line)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, above: tuple[int, ...]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -117,7 +124,7 @@ class _Builder:
         pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
         for key_node, value_node in pairs:
             line = _line(key_node)
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            if key_node.tag == f"{_STANDARD}merge":
                 # Only what the merged mapping holds counts here, so its values keep no lines of their own.
                 sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 for source in reversed(sources):
@@ -137,12 +144,9 @@ class _Builder:
             found[key] = self.build(value_node, (*path, key), line, above)
         return merged | found
 
-    def _scalar(self, node: yaml.ScalarNode, line: int) -> Any:
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    def _scalar(self, node: yaml.ScalarNode, kind: str, line: int) -> Any:
         if kind in ("str", "timestamp", "value"):
             return node.value
-        if kind not in ("null", "bool", "int", "float"):
-            raise InvalidResource(f"{self.source}, line {line}: tag {node.tag!r} is not taken")
         try:
             return self.scalars.construct_object(node)
         except ValueError as exc:
