@@ -32,6 +32,10 @@ class Failed(StepModel):
     retryable: bool = False
     retry_after: float | None = None
     """Seconds, where the other side named them."""
+    kind: str = ""
+    """The error's class: how often it is worth to try again."""
+    usage: UsageRecord | None = None
+    """A useless answer is paid for all the same."""
     lost: bool = False
     """The sandbox is gone: replace it and replay the turn."""
 
@@ -422,8 +426,8 @@ class Tallied(StepModel):
     judgement: Judgement
     evidence: str
     """Artifact: what the fixer must mend."""
-    closed: list[str] = Field(default_factory=list[str])
-    """Criteria answered yes."""
+    open: list[str] = Field(default_factory=list[str])
+    """Criteria not answered yes."""
 
 
 # ---------------------------------------------------------------- publish
@@ -501,6 +505,7 @@ SAVE_REPORT = Step[Saved](name="save_report", out=Saved)
 PUBLISH = Step[PublishDone](name="publish", out=PublishDone)
 
 AcceptedPlan.model_rebuild()
+Failed.model_rebuild()
 
 STEPS: dict[str, Step[Any]] = {
     step.name: step

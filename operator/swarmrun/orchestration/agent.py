@@ -134,6 +134,8 @@ class Life:
             self.on_wait,
         )
         if result.failed:
+            if result.failed.usage is not None:
+                s.usage = add_usage(s.usage, result.failed.usage)
             raise AttemptFailed(result.failed.reason, result.failed.message)
         assert result.ok
         if result.ok.news_taken:
@@ -359,6 +361,8 @@ class Life:
 
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
         note = f"waited {pause:g} s: {failed.reason}"
+        if failed.usage is not None:
+            self.s.usage = add_usage(self.s.usage, failed.usage)
         if note not in self.s.notes:
             self.s.notes = [*self.s.notes, note][:20]
         self.show("Waiting", f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message}")

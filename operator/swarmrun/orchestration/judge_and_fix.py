@@ -22,7 +22,7 @@ from swarmrun.steps import (
     Tallied,
     Tally,
 )
-from swarmrun.verifying.rounds import RoundState, better
+from swarmrun.verifying.rounds import RoundState, better, good
 
 FIXER_TURNS = 40
 
@@ -52,7 +52,7 @@ def phase(desk: Desk) -> Work[Verdict]:
     desk.integration = best.commit
     record(desk, best)
     for number in range(1, desk.given.max_fix_rounds + 1):
-        if satisfied(desk, best):
+        if good(state(best), desk.given.threshold):
             break
         fixed = yield from fix(desk, number, best)
         if fixed is None:
@@ -167,19 +167,12 @@ def fix(desk: Desk, number: int, best: Round) -> Work[str | None]:
     return result.commit
 
 
-def satisfied(desk: Desk, done: Round) -> bool:
-    return (
-        done.judgement.score >= desk.given.threshold
-        and done.gates.failing_required == 0
-        and not done.gates.breaches
-    )
-
-
 def state(done: Round) -> RoundState:
     return RoundState(
+        commit=done.commit,
         failing_required=done.gates.failing_required,
         breaches=len(done.gates.breaches),
-        open_complaints=len(done.judgement.complaints),
+        open=frozenset(done.tallied.open),
         score=done.judgement.score,
         spread=done.judgement.spread,
     )

@@ -86,7 +86,7 @@ def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
         "RateLimited": RATE_LIMIT_TRIES,
         "ModelUnavailable": OUTAGE_TRIES,
         "RemoteUnavailable": OUTAGE_TRIES,
-    }.get(failed.reason, OTHER_TRIES)
+    }.get(failed.kind or failed.reason, OTHER_TRIES)
     if tries >= limit:
         return None
     if failed.retry_after is not None:

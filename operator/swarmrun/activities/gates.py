@@ -1,0 +1,120 @@
+"""Gates: on the base before anyone works, and on the merged result. Only failures that are new count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
+
+from swarmrun.activities.merging import message
+from swarmrun.activities.sandboxes import load, set_up
+from swarmrun.activities.world import AUTHOR, RunWorld
+from swarmrun.api.run import Gate
+from swarmrun.planning.contracts import verify
+from swarmrun.ports import Sandbox
+from swarmrun.steps import Baseline, BaselineDone, GatesRun, RunGates
+from swarmrun.verifying.gates import (
+    GateOutcome,
+    compare,
+    detect,
+    failing_required,
+    new_failures,
+    parse,
+)
+
+BASELINE = "gates/baseline.json"
+OUTCOMES = TypeAdapter(list[GateOutcome])
+
+
+def baseline(world: RunWorld, given: Baseline) -> BaselineDone:
+    """Set-up, then the gates, on the base commit. Raises SandboxRefused `SetupFailed`."""
+    box = world.box(given)
+    set_up(world, box, given)
+    outcomes = [run_gate(world, box, gate) for gate in gates_of(world, given.commit)]
+    # Tests leave things behind; the planner reads the same tree.
+    load(world, box, given.commit, "integration")
+    world.store.put(BASELINE, OUTCOMES.dump_json(outcomes))
+    return BaselineDone(gates=compare(outcomes, outcomes), artifact=BASELINE)
+
+
+def gates_of(world: RunWorld, commit: str) -> list[Gate]:
+    """The run's own, else what the repository shows."""
+    if world.snapshot.gates:
+        return world.snapshot.gates
+    world.repo.ensure(commit)
+    paths = [e.path for e in world.repo.list_tree(commit)]
+    return detect(paths, lambda path: world.repo.read(commit, path))
+
+
+def run_gate(world: RunWorld, box: Sandbox, gate: Gate, outputs: dict[str, str] | None = None) -> GateOutcome:
+    done = world.run(box.exec(gate.command, timeout_s=gate.timeout_seconds, cap=60_000))
+    if outputs is not None:
+        outputs[gate.name] = done.stdout[-12_000:]
+    return parse(gate, done.stdout, None if done.timed_out else done.exit_code)
+
+
+def run_gates(world: RunWorld, given: RunGates) -> GatesRun:
+    """Safe fixes first, then every gate, then the contracts by reading the code."""
+    box = world.box(given)
+    load(world, box, given.commit, "integration")
+    gates = gates_of(world, given.commit)
+    commit = _fixed(world, given, box, gates)
+    outputs: dict[str, str] = {}
+    outcomes = [run_gate(world, box, gate, outputs) for gate in gates]
+    before = baseline_of(world)
+    # A new failure is run once more: one that flips is flaky and does not count.
+    again = new_failures(before, outcomes)
+    status = compare(before, outcomes, [run_gate(world, box, g) for g in gates if g.name in again])
+    load(world, box, commit, "integration")
+    breaches = _breaches(world, given.plan, commit) if given.plan else []
+    artifact = world.put(
+        f"gates/round-{given.round}.json",
+        {
+            "gates": [s.model_dump(mode="json") for s in status],
+            "outputs": outputs,
+            "breaches": breaches,
+        },
+    )
+    return GatesRun(
+        commit=commit,
+        gates=status,
+        breaches=[b[:300] for b in breaches][:20],
+        artifact=artifact,
+        failing_required=len(failing_required(status)),
+    )
+
+
+def _fixed(world: RunWorld, given: RunGates, box: Sandbox, gates: Sequence[Gate]) -> str:
+    """Formatters and safe lint fixes cost no model; what they change is a commit of its own."""
+    fixes = [g for g in gates if g.fix]
+    if not fixes:
+        return given.commit
+    for gate in fixes:
+        world.run(box.exec(gate.fix, timeout_s=gate.timeout_seconds))
+    taken = world.run(box.checkpoint(since=given.commit, message="safe fixes"))
+    if not taken.changed:
+        return given.commit
+    world.repo.keep_bundle(taken.bundle, commit=taken.commit, since=[given.commit])
+    world.repo.ensure(taken.commit)
+    commit = world.repo.commit_tree(
+        world.repo.tree_of(taken.commit),
+        [given.commit],
+        message(world, f"Apply safe fixes ({', '.join(g.name for g in fixes)})"),
+        AUTHOR,
+        world.date(f"fixes-{given.round}-{given.commit[:12]}"),
+    )
+    world.repo.record(commit, given.commit)
+    load(world, box, commit, "integration")
+    return commit
+
+
+def baseline_of(world: RunWorld) -> list[GateOutcome]:
+    if not world.store.exists(BASELINE):
+        return []  # an empty repository had nothing that could have failed
+    return OUTCOMES.validate_json(world.store.get(BASELINE))
+
+
+def _breaches(world: RunWorld, plan_key: str, commit: str) -> list[str]:
+    paths = [e.path for e in world.repo.list_tree(commit)]
+    found = verify(world.plan(plan_key), lambda p: world.repo.read(commit, p), paths)
+    return [f"{b} (expected {b.expected}; provided by task {b.task or 'nobody'})" for b in found]

@@ -1,0 +1,32 @@
+"""What is found before a token is spent: repository, branch, right to push, an earlier result."""
+
+from __future__ import annotations
+
+from swarmrun.activities.world import BASE, RunWorld
+from swarmrun.errors import NotFound
+from swarmrun.git.publish import find_published
+from swarmrun.steps import Preflight, RunRef
+
+
+def preflight(world: RunWorld, _: RunRef) -> Preflight:
+    """Raises NotFound, PermissionDenied, RemoteUnavailable, each naming the mend."""
+    snapshot = world.snapshot
+    remote = world.remote()
+    found = remote.preflight(snapshot.repository.branch or "")
+    already = ""
+    if not found.empty:
+        try:
+            already = find_published(remote, snapshot.branch, snapshot.spec_hash).commit
+        except NotFound:
+            already = ""
+    found.require_push()
+    world.repo.init()
+    remote.fetch(world.repo, found.base_commit, branch=found.branch)
+    world.repo.record(found.base_commit)
+    world.store.put(BASE, found.base_commit.encode())
+    return Preflight(
+        base_branch=found.branch or "main",
+        base_commit=found.base_commit,
+        empty=not world.repo.list_tree(found.base_commit),
+        already_published=already,
+    )

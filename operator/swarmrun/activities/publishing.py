@@ -1,0 +1,83 @@
+"""The result reaches the remote: one branch, task branches where asked, a pull request; and texts are kept."""
+
+from __future__ import annotations
+
+from swarmrun.activities.merging import message
+from swarmrun.activities.pull_request_body import body
+from swarmrun.activities.world import AUTHOR, RunWorld
+from swarmrun.errors import SwarmRunError
+from swarmrun.git import trailers
+from swarmrun.git.publish import publish as push
+from swarmrun.report import RunReport
+from swarmrun.steps import Evidence, PublishDone, PublishResult, Saved, SaveReport
+
+
+def save_evidence(world: RunWorld, given: Evidence) -> Saved:
+    return Saved(artifact=world.store.put(f"evidence/{given.name}.md", given.text.encode()))
+
+
+def save_report(world: RunWorld, given: SaveReport) -> Saved:
+    return Saved(artifact=world.put("report.json", given.report))
+
+
+def publish(world: RunWorld, given: PublishResult) -> PublishDone:
+    """Raises PublishRefused, PermissionDenied, RemoteUnavailable. Published once, however often it is called."""
+    snapshot, repo = world.snapshot, world.repo
+    repo.ensure(given.commit)
+    remote = world.remote()
+    tip = marked(world, given.commit)
+    done = push(repo, remote, branch=snapshot.branch, commit=tip, base_branch=given.base_branch)
+    text = f"published as {done.branch}"
+    if done.beside:
+        text += f": {snapshot.branch} holds somebody else's commits"
+    for task, head in given.tasks.items():
+        repo.ensure(head)
+        push(repo, remote, branch=snapshot.task_branch(task), commit=head)
+    pull_request = ""
+    if snapshot.publish.pull_request.enabled:
+        pull_request, problem = _pull_request(world, given, done.branch)
+        text += f"; {problem}" if problem else f"; pull request {pull_request}"
+    return PublishDone(
+        branch=done.branch, commit=done.commit, beside=done.beside, pull_request=pull_request, message=text
+    )
+
+
+def marked(world: RunWorld, commit: str) -> str:
+    """The commit itself when it carries this run's trailers (ours all do), else one on top that does."""
+    repo, snapshot = world.repo, world.snapshot
+    if trailers.parse(repo.message(commit)).get(trailers.SPEC_HASH) == snapshot.spec_hash:
+        return commit
+    tip = repo.commit_tree(
+        repo.tree_of(commit),
+        [commit],
+        message(world, f"SwarmRun {snapshot.name}"),
+        AUTHOR,
+        world.date("publish"),
+    )
+    repo.record(tip, commit)
+    return tip
+
+
+def _pull_request(world: RunWorld, given: PublishResult, branch: str) -> tuple[str, str]:
+    """The URL, or why there is none: the branch is published already, a refused pull request loses nothing."""
+    hosts = world.pull_requests()
+    if hosts is None:
+        return "", "no pull request: the repository's host is not known (spec.publish.pullRequest.provider)"
+    report = RunReport.model_validate(world.get(given.report))
+    title = world.snapshot.publish.pull_request.title or _title(world.snapshot.goal)
+    try:
+        made = world.run(
+            hosts.open_or_update(
+                head=branch, base=given.base_branch, title=title, body=body(report, world.snapshot)
+            ),
+        )
+    except SwarmRunError as exc:
+        if exc.retryable:
+            raise
+        return "", f"no pull request: {exc}"
+    return made.url, ""
+
+
+def _title(goal: str) -> str:
+    first = goal.strip().splitlines()[0].strip()
+    return first if len(first) <= 72 else first[:71] + "…"

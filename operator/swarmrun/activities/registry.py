@@ -1,0 +1,104 @@
+"""Every step by name, as plain functions of plain data that never raise: a failure is a value."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from swarmrun import steps
+from swarmrun.activities import (
+    finish,
+    gates,
+    judging,
+    merging,
+    planning,
+    preflight,
+    publishing,
+    sandboxes,
+    turns,
+)
+from swarmrun.activities.world import RunWorld, Worlds
+from swarmrun.errors import BadModelOutput, SandboxLost, SwarmRunError, TransientError
+from swarmrun.ports import Usage
+from swarmrun.steps import Failed
+
+log = logging.getLogger("swarmrun.activities")
+
+Activity = Callable[[Any, Any], dict[str, Any]]
+Body = Callable[[RunWorld, Any], BaseModel]
+
+BODIES: Mapping[str, tuple[type[steps.RunRef], Body]] = {
+    steps.PREFLIGHT.name: (steps.RunRef, preflight.preflight),
+    steps.ENSURE.name: (steps.Ensure, sandboxes.ensure),
+    steps.PREPARE.name: (steps.Prepare, sandboxes.prepare),
+    steps.RELEASE.name: (steps.Release, sandboxes.release),
+    steps.BASELINE.name: (steps.Baseline, gates.baseline),
+    steps.GIVEN_PLAN.name: (steps.RunRef, planning.given_plan),
+    steps.SCAFFOLD.name: (steps.Scaffold, planning.scaffold),
+    steps.AMEND.name: (steps.Amend, planning.amend),
+    steps.EVIDENCE.name: (steps.Evidence, publishing.save_evidence),
+    steps.MODEL_TURN.name: (steps.Turn, turns.model_turn),
+    steps.TOOL_CALL.name: (steps.Call, turns.tool_call),
+    steps.CHECKPOINT.name: (steps.TakeCheckpoint, turns.checkpoint),
+    steps.FINISH.name: (steps.Finish, finish.finish),
+    steps.ORDER.name: (steps.Order, merging.order),
+    steps.MERGE.name: (steps.Merge, merging.merge),
+    steps.GATES.name: (steps.RunGates, gates.run_gates),
+    steps.SAMPLE.name: (steps.Sample, judging.sample),
+    steps.TALLY.name: (steps.Tally, judging.tally),
+    steps.SAVE_REPORT.name: (steps.SaveReport, publishing.save_report),
+    steps.PUBLISH.name: (steps.PublishResult, publishing.publish),
+}
+
+
+def activities(worlds: Worlds) -> dict[str, Activity]:
+    """What a worker registers. Raises KeyError at once when a step has no body."""
+    return {name: _activity(name, worlds, *BODIES[name]) for name in steps.STEPS}
+
+
+def _activity(name: str, worlds: Worlds, model: type[steps.RunRef], body: Body) -> Activity:
+    def run(_context: Any, given: Any) -> dict[str, Any]:
+        world = None
+        try:
+            wanted = model.model_validate(given)
+            world = worlds(wanted.run)
+            return {"ok": body(world, wanted).model_dump(mode="json")}
+        except SwarmRunError as exc:
+            return {"failed": failed(exc, world, given).model_dump(mode="json")}
+        except ValidationError as exc:
+            log.exception("step %s", name)
+            return {"failed": _bug(name, f"its input does not fit: {exc}").model_dump(mode="json")}
+        except Exception as exc:
+            log.exception("step %s", name)
+            return {"failed": _bug(name, f"{type(exc).__name__}: {exc}").model_dump(mode="json")}
+
+    return run
+
+
+def failed(exc: SwarmRunError, world: RunWorld | None = None, given: Any = None) -> Failed:
+    """An error as the value an orchestration decides on."""
+    usage = None
+    if isinstance(exc, BadModelOutput) and isinstance(exc.usage, Usage) and world is not None:
+        usage = world.usage(str(given.get("role", "judge")), exc.usage)
+    return Failed(
+        reason=exc.reason,
+        message=exc.message[:2000],
+        mend=exc.mend,
+        # A useless answer is a failed turn: asked again, the model may do better.
+        retryable=exc.retryable or isinstance(exc, BadModelOutput),
+        retry_after=exc.retry_after if isinstance(exc, TransientError) else None,
+        kind=type(exc).__name__,
+        usage=usage,
+        lost=isinstance(exc, SandboxLost),
+    )
+
+
+def _bug(name: str, what: str) -> Failed:
+    return Failed(
+        reason="InternalError",
+        message=f"step {name}: {what}"[:2000],
+        mend="this is a bug of swarmrun: please report it with the log",
+    )

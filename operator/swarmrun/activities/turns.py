@@ -1,0 +1,215 @@
+"""One model call, one tool call, one checkpoint: each stored under its key before it is returned."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from swarmrun.activities import briefs, checks
+from swarmrun.activities.records import (
+    StoredReply,
+    StoredResult,
+    key_of,
+    store_reply,
+    store_result,
+    stored_reply,
+    transcript,
+)
+from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve
+from swarmrun.agents import guard, nudges, toolset
+from swarmrun.agents.roles import RoleSpec, role
+from swarmrun.agents.tool import ToolContext
+from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble, repeated, size_of
+from swarmrun.errors import BadModelOutput, BudgetExceeded, NotFound, SandboxLost
+from swarmrun.models.ledger import cost, require_prices
+from swarmrun.ports import CallKey, ModelClient, ModelRequest, Profile, ToolCall, Usage
+from swarmrun.steps import (
+    Call,
+    Called,
+    CallRef,
+    CheckpointTaken,
+    Finish,
+    TakeCheckpoint,
+    Turn,
+    TurnDone,
+)
+
+
+def model_turn(world: RunWorld, given: Turn) -> TurnDone:
+    key = key_of(given, given.turn)
+    try:
+        return _done(stored_reply(world, key), given, replayed=True)
+    except NotFound:
+        pass
+    spec = role(given.role)
+    tier, client = world.model(given.role)
+    tools = toolset.specs(spec, client.profile, empty_repository=given.brief.empty)
+    expected = toolset.names(spec, client.profile, empty_repository=given.brief.empty)
+    guard.check_tools(tools, toolset.EXECUTABLE, expected=expected)
+    told = [*_told(world, given, spec), *_failed_before(world, key)]
+    instructions, prefix = briefs.opening(world, given)
+    records = [*transcript(world, given, given.turn), TurnRecord(turn=given.turn, news=told)]
+    messages = assemble(prefix, records, profile=client.profile, overhead=len(instructions) + len(str(tools)))
+    request = ModelRequest(key=key, instructions=instructions, messages=messages, tools=tools)
+    prompt = (size_of(messages) + len(instructions) + len(str(tools))) // BYTES_PER_TOKEN
+    who = f"{given.role} {given.task}"
+    reserve(prompt + client.profile.max_output, given.tokens_left, who)
+    _reserve_money(world, given, client, tier.value, prompt)
+    try:
+        reply = world.run(client.turn(request))
+    except BadModelOutput as exc:
+        world.store.put(f"{key.path()}/failed.txt", exc.feedback.encode())
+        raise
+    usage = world.usage(given.role, reply.usage)
+    return _done(store_reply(world, key, reply, usage, given.news, told), given, replayed=False)
+
+
+def _done(stored: StoredReply, given: Turn, *, replayed: bool) -> TurnDone:
+    return TurnDone(
+        calls=[
+            CallRef(
+                index=c.index,
+                name=c.name,
+                preview=toolset.preview(c),
+                read_only=c.name in toolset.READ_ONLY and not c.problem,
+                ends=c.name in toolset.ENDS and not c.problem,
+            )
+            for c in stored.tool_calls()
+        ],
+        text=stored.text[:300],
+        usage=stored.usage,
+        notes=[*stored.notes, *(f"{c.name}: {c.problem}" for c in stored.tool_calls() if c.problem)],
+        replayed=replayed,
+        news_taken=stored.news == given.news,
+    )
+
+
+def _told(world: RunWorld, given: Turn, spec: RoleSpec) -> list[str]:
+    """The orchestration's news are codes and texts; the agent reads texts."""
+    texts: list[str] = []
+    for news in given.news:
+        code, _, rest = news.partition(" ")
+        if code == "@no-call":
+            texts.append(nudges.without_call(spec, int(rest)))
+        elif code == "@sandbox-replaced":
+            texts.append(nudges.sandbox_replaced(setup=bool(world.snapshot.sandbox.setup)))
+        else:
+            texts.append(nudges.contract_changed(news))
+    milestone = nudges.turns_left(given.turn, given.max_turns)
+    return [*texts, *([milestone] if milestone else [])]
+
+
+def _failed_before(world: RunWorld, key: CallKey) -> list[str]:
+    try:
+        return [nudges.failed_turn(world.text(f"{key.path()}/failed.txt"))]
+    except NotFound:
+        return []
+
+
+def _reserve_money(world: RunWorld, given: Turn, client: ModelClient, tier: str, prompt: int) -> None:
+    if given.cost_left is None:
+        return
+    require_prices(client.profile, tier)
+    needed = cost(Usage(input=prompt, output=client.profile.max_output), client.profile)
+    if needed is not None and needed > Decimal(given.cost_left):
+        raise BudgetExceeded(
+            f"{given.role} {given.task}: the next call may cost {needed:.4f} USD, "
+            f"{given.cost_left} are left of its share",
+            mend="raise spec.budget.cost",
+        )
+
+
+# ---------------------------------------------------------------- tool calls
+
+
+def tool_call(world: RunWorld, given: Call) -> Called:
+    """Runs the call in the agent's own sandbox. What the model reads is what the first whole run gave."""
+    key = key_of(given, given.turn)
+    call = stored_reply(world, key).call(given.index)
+    spec = role(given.role)
+    _, client = world.model(given.role)
+    count = repeated(transcript(world, given, given.turn), call) + 1
+    if given.poisoned:
+        return _poisoned(world, key, call)
+    if count >= BROKEN_AT:
+        text, ok, changed = nudges.broken_off(call.name), False, False
+        shown = toolset.preview(call)
+    else:
+        if given.box is None:
+            raise SandboxLost(f"{given.role} {given.task} has no sandbox")
+        box = world.box(given.box)
+        outcome = world.run(
+            toolset.execute(
+                call,
+                sandbox=box,
+                key=f"{key.path()}/{call.index}/g{given.box.generation}",
+                context=context(world, given, spec, client.profile),
+            )
+        )
+        text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, outcome.preview
+        if count > TOLD_AT:
+            text += "\n\n" + nudges.repeating(call.name, count - 1)
+    store_result(
+        world,
+        key,
+        call.index,
+        StoredResult(
+            call_id=call.call_id,
+            name=call.name,
+            text=text,
+            ok=ok,
+            changed=changed,
+            preview=shown,
+            repeated=count,
+        ),
+    )
+    # What was done just now counts for the checkpoint, also when an earlier run's text stands.
+    return Called(ok=ok, changed=changed, preview=shown, repeated=count)
+
+
+def context(world: RunWorld, given: Call, spec: RoleSpec, profile: Profile) -> ToolContext:
+    generation = given.box.generation if given.box else 0
+    place = f"{key_of(given, given.turn).path()}/once-{given.index}-g{generation}"
+    return ToolContext(
+        role=spec,
+        task=given.task,
+        profile=profile,
+        owned=briefs.owned(world, given),
+        run_checks=checks.for_agent(world, given),
+        once=lambda name, data: world.store.put_new(f"{place}/{name}", data),
+    )
+
+
+def _poisoned(world: RunWorld, key: CallKey, call: ToolCall) -> Called:
+    text = (
+        f"{call.name} was not run again: it ended the sandbox twice (memory, processes or disk?). "
+        "Do it in another way, in smaller steps."
+    )
+    store_result(
+        world,
+        key,
+        call.index,
+        StoredResult(
+            call_id=call.call_id, name=call.name, text=text, ok=False, preview=toolset.preview(call)
+        ),
+    )
+    return Called(ok=False, preview=toolset.preview(call))
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def checkpoint(world: RunWorld, given: TakeCheckpoint) -> CheckpointTaken:
+    return take_checkpoint(world, given, since=given.since, what=f"turn {given.turn}")
+
+
+def take_checkpoint(
+    world: RunWorld, given: TakeCheckpoint | Finish, *, since: str, what: str
+) -> CheckpointTaken:
+    """The work tree as a commit that the brain holds. What the sandbox says of it is checked when it is taken in."""
+    assert given.box is not None
+    box = world.box(given.box)
+    taken = world.run(box.checkpoint(since=since, message=f"{given.task}: {what}"))
+    if not taken.changed:
+        return CheckpointTaken(commit=since, changed=False)
+    world.repo.keep_bundle(taken.bundle, commit=taken.commit, since=[since])
+    return CheckpointTaken(commit=taken.commit, changed=True)

@@ -1,0 +1,140 @@
+"""What activities reach of one run: its snapshot, store, repository, sandboxes, models and remote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+from swarmrun.api.plan import Plan
+from swarmrun.api.resolve import Snapshot, amount
+from swarmrun.api.swarmclass import AgentRole, Tier
+from swarmrun.errors import BudgetExceeded
+from swarmrun.git.remote import Remote
+from swarmrun.git.repo import RunRepo
+from swarmrun.models.ledger import record
+from swarmrun.ports import (
+    ArtifactStore,
+    ModelClient,
+    PullRequests,
+    Sandbox,
+    SandboxProvider,
+    SandboxSpec,
+    Usage,
+)
+from swarmrun.steps import BoxRef, UsageRecord
+
+T = TypeVar("T")
+
+BASE = "base.txt"
+"""Artifact: the base commit."""
+SCAFFOLD = "scaffold.txt"
+"""Artifact: the commit with the contracts as code."""
+BYTES_PER_TOKEN = 4
+"""For reserving: English and code have about four bytes a token (a rule of thumb)."""
+AUTHOR = "SwarmRun <swarmrun@users.noreply.github.com>"
+
+
+class Bridge(Protocol):
+    """Runs a coroutine on the shared event loop and waits for it."""
+
+    def run(self, coroutine: Coroutine[Any, Any, T], /) -> T: ...
+
+
+@dataclass
+class RunWorld:
+    snapshot: Snapshot
+    store: ArtifactStore
+    repo: RunRepo
+    provider: SandboxProvider
+    bridge: Bridge
+    model_of: Callable[[Tier], ModelClient]
+    remote: Callable[[], Remote]
+    pull_requests: Callable[[], PullRequests | None]
+    caches: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What can be read again from the store; bounded by who puts it there."""
+
+    # ------------------------------------------------------------ models
+
+    def model(self, role: str) -> tuple[Tier, ModelClient]:
+        tier = self.snapshot.roles[AgentRole(role)]
+        return tier, self.model_of(tier)
+
+    def usage(self, role: str, usage: Usage) -> UsageRecord:
+        tier, client = self.model(role)
+        return record(usage, client.profile, tier.value)
+
+    # ------------------------------------------------------------ sandboxes
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.bridge.run(coroutine)
+
+    def box(self, ref: BoxRef) -> Sandbox:
+        """Raises SandboxLost."""
+        return self.run(self.provider.connect(ref.id))
+
+    def spec(self, ref: BoxRef, clone_of: str = "") -> SandboxSpec:
+        options = self.snapshot.sandbox
+        resources = options.resources
+        return SandboxSpec(
+            id=ref.id,
+            run=self.snapshot.run,
+            image=options.image or "",
+            env={e.name: e.value for e in options.env},
+            egress=options.egress.enabled,
+            cpu=amount(resources.cpu or "1"),
+            memory_mb=int(amount(resources.memory or "2Gi")),
+            disk_mb=int(amount(resources.disk or "10Gi")),
+            pids=resources.pids or 512,
+            clone_of=clone_of if options.setup else "",
+        )
+
+    # ------------------------------------------------------------ artifacts
+
+    def put(self, key: str, value: Any) -> str:
+        return self.store.put(key, json.dumps(value, ensure_ascii=False).encode())
+
+    def get(self, key: str) -> Any:
+        return json.loads(self.store.get(key))
+
+    def text(self, key: str) -> str:
+        return self.store.get(key).decode() if key else ""
+
+    def plan(self, key: str) -> Plan:
+        plans: dict[str, Plan] = self.caches.setdefault("plans", {})
+        if key not in plans:
+            plans[key] = Plan.model_validate(self.get(key))
+        return plans[key]
+
+    def save_plan(self, plan: Plan) -> tuple[str, str]:
+        """Key and SHA-256 of a plan; the same plan has the same key."""
+        data = json.dumps(plan.dump(), sort_keys=True, ensure_ascii=False).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        return self.store.put(f"plans/{digest[:16]}.json", data), digest
+
+    def date(self, name: str) -> int:
+        """Unix time of the first time this was asked for: a step that runs again makes the same commit."""
+        return int(self.store.put_new(f"dates/{name}", str(int(time.time())).encode()))
+
+    @cached_property
+    def guards(self) -> bool:
+        return self.snapshot.guards
+
+
+def reserve(needed: int, left: int, what: str) -> None:
+    """A call reserves its prompt and its output cap beforehand. Raises BudgetExceeded."""
+    if needed > left:
+        raise BudgetExceeded(
+            f"{what}: the next call may take {needed} tokens, {left} are left of its share",
+            mend="raise spec.budget.tokens (30 % of it is held back for merge, judge and fix)",
+        )
+
+
+class Worlds(Protocol):
+    """Finds the world of a run. Raises NotFound."""
+
+    def __call__(self, run: str) -> RunWorld: ...

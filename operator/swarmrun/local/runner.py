@@ -1,0 +1,259 @@
+"""One run at work on this machine: embedded engine, worker, activities and sandboxes in this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from durabletask.client import OrchestrationStatus
+
+from swarmrun.activities.registry import activities
+from swarmrun.activities.world import RunWorld
+from swarmrun.api.resolve import Snapshot, scheme_and_host
+from swarmrun.api.run import SwarmRun
+from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.api.swarmclass import ModelTier, Tier
+from swarmrun.artifacts.store import open_store
+from swarmrun.controller.projection import project
+from swarmrun.durable.bridge import Bridge
+from swarmrun.durable.engine import EmbeddedEngine, connect
+from swarmrun.errors import EngineError, InvalidResource, NotFound, PermissionDenied
+from swarmrun.git.credentials import Credential, Token, UserGit
+from swarmrun.git.pull_requests.factory import for_remote
+from swarmrun.git.remote import Remote
+from swarmrun.git.repo import RunRepo
+from swarmrun.local.directory import RunDirectory
+from swarmrun.models.client import client_for
+from swarmrun.orchestration.agent import agent
+from swarmrun.orchestration.inputs import RunInput
+from swarmrun.orchestration.mail import EVENT
+from swarmrun.orchestration.run import run as run_orchestration
+from swarmrun.ports import ModelClient, PullRequests
+from swarmrun.report import AgentProgress, RunReport
+from swarmrun.sandbox.process import ProcessProvider
+
+LOOK_SECONDS = 0.1
+"""How often the engine's memory is looked at for the live view; in-process, so it costs next to nothing."""
+SCHEMES = ("https", "ssh", "http", "file")
+TOKENS = (
+    "SWARMRUN_GIT_TOKEN",
+    "GH_TOKEN",
+    "GITHUB_TOKEN",
+    "GITLAB_TOKEN",
+    "GITEA_TOKEN",
+    "AZURE_DEVOPS_TOKEN",
+)
+"""Environment variables that are looked at, in this order, for the pull requests' token."""
+
+log = logging.getLogger("swarmrun.local")
+
+
+class LocalRunner:
+    """Implements `local.runs.Runner`; the class itself is the `Runners`."""
+
+    def __init__(self, directory: RunDirectory, endpoints: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._file = directory.file()
+        self._snapshot = directory.snapshot()
+        self._bridge = Bridge()
+        self._models: dict[Tier, ModelClient] = {}
+        self._endpoints = endpoints
+        self._engine = EmbeddedEngine(directory.engine_db)
+        self._closed = False
+        try:
+            self._engine.open()
+            self._world = self._make_world()
+            self._client = self._engine.client()
+            self._start()
+            self._engine.start_worker([run_orchestration, agent], activities(self._worlds))
+            self._engine.serve()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, directory: RunDirectory, *, endpoints: Mapping[str, str]) -> LocalRunner:
+        return cls(directory, endpoints)
+
+    @classmethod
+    def connect(cls, directory: RunDirectory) -> RemoteRunner:
+        return RemoteRunner(directory)
+
+    # ------------------------------------------------------------ what commands do
+
+    def send(self, mail: dict[str, Any]) -> None:
+        self._client.raise_orchestration_event(self._file.instance, EVENT, data=mail)
+
+    def wait(self, on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
+        resource = self._directory.resource()
+        status = self._directory.status()
+        while True:
+            now, ended = self._look(status)
+            if now != status:
+                status = now
+                on_status(resource.model_copy(update={"status": status}))
+            if ended:
+                return status
+            time.sleep(LOOK_SECONDS)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for model in self._models.values():
+            self._bridge.run(model.close())
+        self._engine.close(cancel=self._bridge.close)
+        self._bridge.close()
+
+    # ------------------------------------------------------------ looking
+
+    def _look(self, previous: SwarmRunStatus) -> tuple[SwarmRunStatus, bool]:
+        instance = self._file.instance
+        state = self._client.get_orchestration_state(instance)
+        if state is None:
+            raise EngineError(
+                f"the engine has lost run {instance}", mend=f"swarmrun delete {self._directory.name}"
+            )
+        ended = state.runtime_status in _ENDED
+        if state.runtime_status == OrchestrationStatus.COMPLETED and state.serialized_output:
+            report = RunReport.model_validate_json(state.serialized_output)
+        elif state.serialized_custom_status:
+            report = RunReport.model_validate_json(state.serialized_custom_status)
+        else:
+            report = RunReport(run=instance, name=self._snapshot.name)
+        if ended and state.runtime_status != OrchestrationStatus.COMPLETED:
+            details = state.failure_details
+            report.phase, report.reason = Phase.FAILED, "InternalError"
+            report.message = details.message if details else str(state.runtime_status)
+            report.finished_at = datetime.now(UTC)
+        progress = {} if ended else self._progress(report)
+        return project(report, progress, previous=previous, now=datetime.now(UTC)), ended
+
+    def _progress(self, report: RunReport) -> dict[str, AgentProgress]:
+        found: dict[str, AgentProgress] = {}
+        for record in report.agents:
+            if not record.instance or (record.finished_at is not None and record.status.phase != "Running"):
+                continue
+            state = self._client.get_orchestration_state(record.instance)
+            if state is not None and state.serialized_custom_status:
+                found[record.instance] = AgentProgress.model_validate_json(state.serialized_custom_status)
+        return found
+
+    # ------------------------------------------------------------ wiring
+
+    def _start(self) -> None:
+        """Starts the orchestration unless it has been: the engine's file knows."""
+        if self._client.get_orchestration_state(self._file.instance) is None:
+            self._client.schedule_new_orchestration(
+                "run",
+                input=run_input(self._snapshot).model_dump(mode="json"),
+                instance_id=self._file.instance,
+            )
+
+    def _worlds(self, run: str) -> RunWorld:
+        if run != self._snapshot.run:
+            raise NotFound(f"run {run} is not this process's, which works on {self._snapshot.run}")
+        return self._world
+
+    def _make_world(self) -> RunWorld:
+        directory = self._directory
+        directory.artifacts.mkdir(parents=True, exist_ok=True)
+        store = open_store(directory.artifacts.as_uri())
+        provider = ProcessProvider(
+            directory.sandboxes,
+            directory.master_key(),
+            unsafe_no_sandbox=self._file.unsafe_no_sandbox,
+        )
+        return RunWorld(
+            snapshot=self._snapshot,
+            store=store,
+            repo=RunRepo(directory.repo, store, ""),
+            provider=provider,
+            bridge=self._bridge,
+            model_of=self._model,
+            remote=self._remote,
+            pull_requests=self._pull_requests,
+        )
+
+    def _model(self, tier: Tier) -> ModelClient:
+        if tier not in self._models:
+            self._models[tier] = client_for(self._served(self._snapshot.tiers[tier]))
+        return self._models[tier]
+
+    def _served(self, tier: ModelTier) -> ModelTier:
+        if not tier.endpoint.startswith("cassette:"):
+            return tier
+        try:
+            return tier.model_copy(update={"endpoint": self._endpoints[tier.endpoint]})
+        except KeyError:
+            raise InvalidResource(f"{tier.endpoint} is not served", field="models.endpoint") from None
+
+    def _remote(self) -> Remote:
+        url = self._snapshot.repository.url
+        token = os.environ.get("SWARMRUN_GIT_TOKEN", "")
+        scheme, _ = scheme_and_host(url)
+        credential: Credential = Token(token) if token and scheme in ("https", "http") else UserGit()
+        return Remote(url, credential=credential, schemes=SCHEMES)
+
+    def _pull_requests(self) -> PullRequests | None:
+        spec = self._snapshot.publish.pull_request
+        token = next((os.environ[t] for t in TOKENS if os.environ.get(t)), "")
+        if not token:
+            raise PermissionDenied(
+                "no token for pull requests",
+                mend=f"set one of {', '.join(TOKENS)}",
+                reason="PullRequestTokenMissing",
+            )
+        return for_remote(
+            self._snapshot.repository.url, token, spec.provider or None, draft=spec.draft, allow_http=True
+        )
+
+
+class RemoteRunner:
+    """The mailbox of a run that another process works on."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._instance = directory.file().instance
+        self._client = connect(directory.engine_db.with_name(directory.engine_db.name + ".sock"))
+
+    def send(self, mail: dict[str, Any]) -> None:
+        self._client.raise_orchestration_event(self._instance, EVENT, data=mail)
+
+    def wait(self, on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
+        raise EngineError("another process works on this run; its status is followed by file")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+_ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
+
+
+def run_input(snapshot: Snapshot) -> RunInput:
+    """The decisions' parameters out of the snapshot."""
+    return RunInput(
+        run=snapshot.run,
+        name=snapshot.name,
+        namespace=snapshot.namespace,
+        generation=snapshot.generation,
+        branch=snapshot.branch,
+        given_plan=snapshot.given_plan is not None,
+        mode=snapshot.mode.value,
+        plan_approval=snapshot.plan_approval,
+        publish_approval=snapshot.publish.approval,
+        publish_partial=snapshot.publish.partial,
+        publish_task_branches=snapshot.publish.task_branches,
+        parallelism=snapshot.parallelism,
+        tokens=snapshot.limits.tokens,
+        cost=snapshot.limits.cost,
+        duration_seconds=snapshot.limits.duration_seconds,
+        turns=snapshot.limits.turns,
+        threshold=snapshot.threshold,
+        max_fix_rounds=snapshot.max_fix_rounds,
+        samples=snapshot.samples,
+        guards=snapshot.guards,
+    )
