@@ -83,6 +83,7 @@ class DurableBackend(DispatchingBackend):
         self._signals: dict[str, tuple[str, datetime, pb.HistoryEvent]] = {}
         self._dirty_signals: set[str] = set()
         self._written_locks: list[Any] = []
+        self._told_when_written: set[str] = set()
         self._closed = False
         self._ticker = threading.Thread(target=self._tick, name="swarmrun-timers", daemon=True)
         try:
@@ -207,6 +208,12 @@ class DurableBackend(DispatchingBackend):
         self._dirty.clear()
         self._dirty_entities.clear()
         self._dirty_signals.clear()
+        while self._told_when_written:
+            super()._wake_waiters(self._told_when_written.pop())
+
+    def _wake_waiters(self, instance_id: str) -> None:
+        """Not before it is written: whoever waits is told an end that must hold."""
+        self._told_when_written.add(instance_id)
 
     def _write_instances(self) -> tuple[list[str], list[str]]:
         """Returns the instances that have just ended and those that are no more."""

@@ -274,6 +274,9 @@ class InstancesBackend(InMemoryOrchestrationBackend):
             self._end_life(instance_id)
             if instance_id in self._parents:
                 self._tell_parent(instance_id)
+        self._wake_waiters(instance_id)
+
+    def _wake_waiters(self, instance_id: str) -> None:
         super()._notify_waiters(instance_id)
 
     def _tell_parent(self, child_id: str) -> None:

@@ -156,7 +156,8 @@ class Store:
     def vacuum(self) -> None:
         """Gives freed pages back to the file system when there are many."""
         if self._db.execute("PRAGMA freelist_count").fetchone()[0] >= _FREE_PAGES:
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            # Not execute(): that makes one step, and each step frees one page.
+            self._db.executescript("PRAGMA incremental_vacuum")
 
     # ------------------------------------------------------------ reading
 

@@ -112,8 +112,6 @@ class LocalChannel:
         name = method.rsplit("/", 1)[1]
 
         def call(request: Any, **_: Any) -> _Responses:
-            if self._backend.stopped:
-                raise LocalError(grpc.StatusCode.UNAVAILABLE, "the engine is closed")
             return _Responses(self._method(name), request)
 
         return call
@@ -132,6 +130,8 @@ class LocalChannel:
         """Nothing is held open."""
 
     def _method(self, name: str) -> Callable[[Any, Any], Any]:
+        if self._backend.stopped:
+            raise LocalError(grpc.StatusCode.UNAVAILABLE, "the engine is closed")
         return getattr(self._backend, name)
 
 

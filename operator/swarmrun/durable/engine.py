@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import durabletask.internal.orchestrator_service_pb2 as pb
 from durabletask.azuremanaged.client import DurableTaskSchedulerClient
 from durabletask.payload import PayloadStore
 
 from swarmrun.durable.backend import DurableBackend, stop_the_process
 from swarmrun.durable.backend_store import Synchronous
-from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, SocketServer, target
+from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, target
 from swarmrun.durable.converter import Converter
 from swarmrun.durable.worker import (
     Activity,
@@ -29,7 +30,7 @@ from swarmrun.durable.worker import (
     register,
     sdk_logger,
 )
-from swarmrun.errors import EngineError
+from swarmrun.errors import EngineError, NotFound
 
 THREADS = 64
 """Of a worker, for orchestrations and activities together."""
@@ -130,19 +131,32 @@ class EmbeddedEngine:
             self._server = SocketServer(self._opened, self._socket)
         return self._socket
 
-    def close(self, *, wait: float = 5.0) -> None:
+    def history(self, instance_id: str) -> list[pb.HistoryEvent]:
+        """The recorded events of an instance's present (or last) life. Raises NotFound."""
+        request = pb.StreamInstanceHistoryRequest(instanceId=instance_id)
+        stream = LocalChannel(self._opened).unary_stream("/StreamInstanceHistory")(request)
+        try:
+            return [event for chunk in stream for event in chunk.events]
+        except LocalError as exc:
+            raise NotFound(f"no orchestration '{instance_id}' in {self._path}") from exc
+
+    def close(self, *, cancel: Callable[[], None] | None = None, wait: float = 5.0) -> None:
         """Leaves the file as a kill would, only tidier: what is at work is delivered again after the next open.
 
-        Activities get `wait` seconds to notice (close the `Bridge` first, to cancel theirs); their results are
-        not taken any more. Threads of those that go on keep the interpreter from exiting: `os._exit` then.
+        `cancel` is called once no result is taken any more, to end what activities are doing: `Bridge.close`
+        (called earlier, it would be recorded as their failure). They get `wait` seconds; threads of those that go
+        on keep the interpreter from exiting: `os._exit` then.
         """
+        stopping = _begin_to_stop(self._workers)
         if self._server is not None:
             self._server.close()
             self._server = None
         if self._backend is not None:
             self._backend.stop()
             self._backend = None
-        _stop(self._workers, wait)
+        if cancel is not None:
+            cancel()
+        _await_stop(stopping, wait)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -198,7 +212,7 @@ class DtsEngine:
 
     def close(self, *, wait: float = 30.0) -> None:
         """Waits up to `wait` seconds for activities in progress; what is not done then is delivered elsewhere."""
-        _stop(self._workers, wait)
+        _await_stop(_begin_to_stop(self._workers), wait)
         for client in self._clients:
             client.close()
         self._clients.clear()
@@ -271,13 +285,17 @@ def _default_credential() -> Any:
     return DefaultAzureCredential()
 
 
-def _stop(workers: list[Worker], wait: float) -> None:
+def _begin_to_stop(workers: list[Worker]) -> list[threading.Thread]:
     """The SDK's stop() waits without limit, so it runs beside."""
     stopping = [threading.Thread(target=worker.stop, daemon=True) for worker in workers]
     for thread in stopping:
         thread.start()
+    workers.clear()
+    return stopping
+
+
+def _await_stop(stopping: list[threading.Thread], wait: float) -> None:
     for thread in stopping:
         thread.join(wait)
         if thread.is_alive():
-            log.warning("activities are still running after %.0f s", wait)
-    workers.clear()
+            log.info("activities are still running after %.0f s", wait)

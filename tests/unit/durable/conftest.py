@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from durabletask.client import OrchestrationState, OrchestrationStatus
+
 from swarmrun.durable.engine import EmbeddedEngine
 
 
