@@ -49,15 +49,15 @@ class _State:
 
 def compact(turns: Sequence[Turned], *, start: int, window: int) -> list[dict[str, Any]]:
     """The messages of all turns. `start` are the bytes that stand before them, `window` is in tokens."""
-    full = [_bytes(t.news + t.reply + t.results) for t in turns]
-    stubs = [_bytes(t.news + t.reply + stubbed(t)) for t in turns]
+    full = [size_of(t.news + t.reply + t.results) for t in turns]
+    stubs = [size_of(t.news + t.reply + stubbed(t)) for t in turns]
     state = _State()
 
     def size(upto: int) -> float:
         """Bytes of the request that asks for the reply of turn number `upto`."""
         whole = sum(stubs[state.dropped : min(state.stubbed, upto)])
         whole += sum(full[max(state.stubbed, state.dropped) : upto])
-        return start + whole + (_bytes(turns[upto].news) if upto < len(turns) else 0)
+        return start + whole + (size_of(turns[upto].news) if upto < len(turns) else 0)
 
     # One round per request that was made, and one for the request that is due now.
     answered = bool(turns) and bool(turns[-1].reply)
@@ -140,5 +140,13 @@ def _contents(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [c for m in messages for c in m.get("contents", ())]
 
 
-def _bytes(messages: Sequence[dict[str, Any]]) -> int:
-    return sum(len(json.dumps(m, ensure_ascii=False).encode("utf-8", "replace")) for m in messages)
+def size_of(messages: Sequence[dict[str, Any]]) -> int:
+    """Bytes as they travel, nearly. The framework's own form holds a tool's output twice."""
+    return sum(
+        len(json.dumps(_travels(c), ensure_ascii=False).encode("utf-8", "replace"))
+        for c in _contents(messages)
+    )
+
+
+def _travels(content: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in content.items() if k not in ("items", "additional_properties")}

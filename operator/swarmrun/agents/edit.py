@@ -123,9 +123,9 @@ def _problem(text: str, old: str, new: str, starts: list[int], replace_all: bool
         )
     if starts:
         return ""
-    if new.strip() and (there := text.find(new)) >= 0:
+    if there := _whole_lines(text, new):
         return (
-            f"old not found, and new is already there at line {_line(text, there)}; nothing applied. "
+            f"old not found, and new is already there at line {there}; nothing applied. "
             "Go on, or read_file when something else was meant."
         )
     hint = "\nDo not copy the `L12: ` in front of the lines." if _LINE_NUMBER.match(old) else ""
@@ -134,6 +134,13 @@ def _problem(text: str, old: str, new: str, starts: list[int], replace_all: bool
         f"old not found; nothing applied. {describe(split(text), wanted)}{hint}\n"
         "Next: send all edits again with old exactly as the file has it."
     )
+
+
+def _whole_lines(text: str, new: str) -> int:
+    """1-based line at which `new` stands as whole lines; 0: nowhere. A part of a line says nothing."""
+    wanted = new.strip()
+    found = re.search(rf"(?m)^[ \t]*{re.escape(wanted)}[ \t\r]*$", text) if wanted else None
+    return _line(text, found.start()) if found else 0
 
 
 async def edit_file(arguments: EditFile, hands: Hands) -> ToolOutcome:

@@ -34,7 +34,12 @@ async def apply_patch(arguments: ApplyPatch, hands: Hands) -> ToolOutcome:
     steps: list[_Step] = []
     for change in parse_patch(arguments.patch):
         refuse_foreign(change.path, hands)
-        steps += await _plan(change, hands)
+        try:
+            steps += await _plan(change, hands)
+        except (ToolRejected, NotFound) as exc:
+            if "nothing applied" in exc.message:
+                raise
+            raise ToolRejected(f"{exc}; nothing applied. Send the patch again without this file") from exc
     await _carry_out(steps, hands)
     paths = [path for step in steps for path in (step.moved_from, step.path) if path]
     report = [step.report for step in steps if step.report]

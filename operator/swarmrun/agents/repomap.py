@@ -44,6 +44,8 @@ _MOST_FILES = 4_000
 _MOST_BYTES = 300_000
 _MOST_SYMBOLS = 25
 # The five numbers above are choices: a map of a monorepo must come within seconds and show its breadth.
+_PLAIN_WORD = 0.2
+"""A name that is an English word stands in comments and as a local name all over. The idea is aider's."""
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]{2,}")
 
 Read = Callable[[str], bytes]
@@ -133,9 +135,11 @@ def _files(paths: Sequence[str], read: Read, room: int) -> str:
     )
 
     def weight(symbol: Symbol) -> float:
-        """Other files that name it, less what a common name (`run`, `main`) says."""
-        name = _last(symbol).encode()
-        return math.log1p(max(used_in[name] - 1, 0)) / max(defined_in[name], 1)
+        """Other files that name it; less for a plain word (`run`, `items`), which says little."""
+        name = _last(symbol)
+        used, defined = used_in[name.encode()], max(defined_in[name.encode()], 1)
+        plain = name.islower() and "_" not in name.strip("_")
+        return math.log1p(max(used - 1, 0)) / defined * (_PLAIN_WORD if plain else 1.0)
 
     def rank(path: str) -> float:
         top = [weight(s) for s in sources[path] if s.kind != "method" and not _last(s).startswith("_")]

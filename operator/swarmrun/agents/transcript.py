@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from swarmrun.agents.compaction import Turned, compact
+from swarmrun.agents.compaction import Turned, compact, size_of
 from swarmrun.ports import ModelReply, Profile, ToolCall
 
 TOLD_AT = 3
@@ -80,8 +80,7 @@ def assemble(
         )
         for record in records
     ]
-    start = overhead + sum(size_of(m) for m in prefix)
-    return [*prefix, *compact(turns, start=start, window=profile.context_window)]
+    return [*prefix, *compact(turns, start=overhead + size_of(prefix), window=profile.context_window)]
 
 
 def user_message(text: str) -> dict[str, Any]:
@@ -89,11 +88,6 @@ def user_message(text: str) -> dict[str, Any]:
     from agent_framework import Message
 
     return Message("user", [text]).to_dict()
-
-
-def size_of(message: dict[str, Any]) -> int:
-    """Bytes as JSON: what a request grows by, nearly."""
-    return len(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def calls_of(record: TurnRecord) -> list[dict[str, Any]]:
