@@ -42,7 +42,7 @@ def project(
         merges=report.merges,
         gates=report.gates,
         judgements=report.judgements,
-        usage=usage(report, progress, now),
+        usage=usage(report, progress),
         notes=[clip(note) for note in report.notes[:MAX_NOTES]],
         result=result(report),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from swarmrun.api.base import usd
@@ -14,8 +14,12 @@ from swarmrun.steps import UsageRecord
 TIERS = ("premium", "standard", "light")
 
 
-def usage(report: RunReport, progress: Mapping[str, AgentProgress], now: datetime) -> UsageStatus:
-    """An agent's record holds its ended attempts; the attempt at work adds what its progress says."""
+def usage(report: RunReport, progress: Mapping[str, AgentProgress]) -> UsageStatus:
+    """An agent's record holds its ended attempts; the attempt at work adds what its progress says.
+
+    Times reach up to the last thing that began or ended: a status must not change, and be written, only
+    because a second has passed.
+    """
     records = list(report.usage)
     for agent in report.agents:
         records += agent.usage
@@ -27,8 +31,8 @@ def usage(report: RunReport, progress: Mapping[str, AgentProgress], now: datetim
         tokens=sum(t.input + t.output for t in tiers),
         cost=money([t.cost for t in tiers if t.input + t.output]),
         cache_hit_percent=round(100 * sum(t.cached for t in tiers) / tokens_in) if tokens_in else 0,
-        wall_seconds=_between(report.started_at, report.finished_at, now),
-        critical_path_seconds=critical_path(report, now),
+        wall_seconds=_between(report.started_at, report.finished_at or latest(report)),
+        critical_path_seconds=critical_path(report),
         tiers=tiers,
     )
 
@@ -64,9 +68,16 @@ def money(amounts: list[str | None]) -> str | None:
     return f"{total.quantize(Decimal('0.000001')).normalize():f}"
 
 
-def critical_path(report: RunReport, now: datetime) -> int:
+def latest(report: RunReport) -> datetime | None:
+    """When something was last seen to begin or end."""
+    times = [t for a in report.agents for t in (a.started_at, a.finished_at) if t is not None]
+    return max(times, key=_naive, default=report.started_at)
+
+
+def critical_path(report: RunReport) -> int:
     """Seconds of the longest chain of agents that had to wait for each other, by the plan's dependencies."""
-    spent = {a.status.task: _between(a.started_at, a.finished_at, now) for a in report.agents}
+    until = report.finished_at or latest(report)
+    spent = {a.status.task: _between(a.started_at, a.finished_at or until) for a in report.agents}
     needs = {t.id: t.depends_on for t in report.plan.tasks} if report.plan else {}
     longest: dict[str, int] = {}
 
@@ -79,11 +90,12 @@ def critical_path(report: RunReport, now: datetime) -> int:
     return max((upto(task, frozenset()) for task in spent), default=0)
 
 
-def _between(start: datetime | None, end: datetime | None, now: datetime) -> int:
-    if start is None:
+def _between(start: datetime | None, end: datetime | None) -> int:
+    if start is None or end is None:
         return 0
-    end = end or now
-    if (start.tzinfo is None) != (end.tzinfo is None):
-        # The engine's clock is naive UTC, a person's is not.
-        start, end = start.replace(tzinfo=None), end.replace(tzinfo=None)
-    return max(0, round((end - start).total_seconds()))
+    return max(0, round((_naive(end) - _naive(start)).total_seconds()))
+
+
+def _naive(time: datetime) -> datetime:
+    """The engine's clock is naive UTC, others say so."""
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time

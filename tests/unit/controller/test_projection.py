@@ -215,8 +215,14 @@ def test_a_cycle_in_a_report_does_not_hang_the_projection() -> None:
 
 
 def test_naive_times_of_the_engine_are_utc() -> None:
-    given = report(started_at=(NOW - timedelta(seconds=7)).replace(tzinfo=None))
+    given = report(started_at=(NOW - timedelta(seconds=7)).replace(tzinfo=None), finished_at=NOW)
     assert show(given).usage.wall_seconds == 7
+
+
+def test_a_status_does_not_change_only_because_time_passes() -> None:
+    given = report(phase=Phase.RUNNING, started_at=NOW, agents=[record("a", started_at=NOW)])
+    before = show(given)
+    assert project(given, {}, previous=before, now=NOW + timedelta(hours=1)) == before
 
 
 # ---------------------------------------------------------------- bounds
