@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from swarmrun.api.base import usd
-from swarmrun.api.status import TokenUsage, UsageStatus
+from swarmrun.api.status import AgentPhase, TokenUsage, UsageStatus
 from swarmrun.report import AgentProgress, AgentRecord, RunReport
 from swarmrun.steps import UsageRecord
 
@@ -38,7 +38,8 @@ def usage(report: RunReport, progress: Mapping[str, AgentProgress]) -> UsageStat
 
 
 def working(agent: AgentRecord) -> bool:
-    return agent.finished_at is None
+    """An attempt is under way (its record may still hold the end of the one before)."""
+    return agent.status.phase in (AgentPhase.STARTING, AgentPhase.RUNNING)
 
 
 def by_tier(records: Iterable[UsageRecord]) -> list[TokenUsage]:
@@ -77,7 +78,9 @@ def latest(report: RunReport) -> datetime | None:
 def critical_path(report: RunReport) -> int:
     """Seconds of the longest chain of agents that had to wait for each other, by the plan's dependencies."""
     until = report.finished_at or latest(report)
-    spent = {a.status.task: _between(a.started_at, a.finished_at or until) for a in report.agents}
+    spent = {
+        a.status.task: _between(a.started_at, until if working(a) else a.finished_at) for a in report.agents
+    }
     needs = {t.id: t.depends_on for t in report.plan.tasks} if report.plan else {}
     longest: dict[str, int] = {}
 

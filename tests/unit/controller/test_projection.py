@@ -184,6 +184,13 @@ def test_an_attempt_that_ended_is_not_counted_twice() -> None:
     assert show(given, {"i-a": AgentProgress(usage=[used("standard")])}).usage.tokens == 110
 
 
+def test_a_second_attempt_is_seen_at_work_although_the_first_has_ended() -> None:
+    given = report(agents=[record("a", usage=[used("standard")], started_at=NOW, finished_at=NOW)])
+    status = show(given, {"i-a": AgentProgress(phase="Running", turns=7, usage=[used("standard")])})
+    assert status.agents[0].turns == 7
+    assert status.usage.tokens == 220
+
+
 def test_one_unknown_price_makes_the_whole_cost_unknown() -> None:
     usage = show(report(usage=[used("premium"), used("light", None)])).usage
     assert usage.cost is None
