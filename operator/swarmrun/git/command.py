@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import re
+import selectors
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from swarmrun.errors import GitError, InvalidResource, StorageUnavailable
 
@@ -62,6 +62,9 @@ _HEADER_SECRET = re.compile(r"(?i)(authorization:\s*(?:basic|bearer|token)?\s*)\
 # Output is what git tells a program; more than this is a mistake or an attack (arbitrary).
 DEFAULT_CAP = 256 * 1024 * 1024
 _STDERR_CAP = 256 * 1024
+_CHUNK = 1 << 16
+# How long a silent pipe is waited for before looking whether git is still there, in seconds.
+_TICK = 0.05
 
 
 @dataclass(frozen=True)
@@ -120,30 +123,18 @@ def git(
         if cwd is not None and not cwd.is_dir():
             raise GitError(f"git {name}: no such directory: {cwd}") from exc
         raise GitError("git is not installed", mend="install git 2.38 or newer") from exc
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out, err = _Reader(process.stdout, cap, process.pid), _Reader(process.stderr, _STDERR_CAP, None)
-    writer = None
-    if stdin is not None:
-        assert process.stdin is not None
-        writer = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
-        writer.start()
-    timed_out = False
-    code = -signal.SIGKILL
-    try:
-        code = process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        timed_out = True
-    finally:
-        if process.returncode is None:  # out of time, or interrupted
-            _kill_group(process.pid)
-            process.wait()
-        # What git wrote is in the pipe by now. A helper that outlives git on purpose (an ssh master, a credential
-        # cache) may hold the pipe open: it is not waited for.
-        for thread in (out.thread, err.thread, *([writer] if writer else [])):
-            thread.join(2)
+    out, err = _Sink(cap), _Sink(_STDERR_CAP)
+    done = False
+    with process:
+        try:
+            done = _exchange(process, out, err, stdin or b"", time.monotonic() + timeout)
+        finally:
+            # Out of time, over the cap, or interrupted: nothing may go on writing.
+            if process.returncode is None:
+                _kill_group(process.pid)
+    code = process.returncode
     stderr = scrub(bytes(err.data).decode("utf-8", "replace"), secrets).strip()
-    if timed_out:
+    if not done:
         raise GitError(f"git {name} did not end within {timeout:g} s", output=stderr, reason="TimedOut")
     if out.over:
         if cut_ok:
@@ -210,33 +201,64 @@ def checked_sha(value: str) -> str:
     return value
 
 
-class _Reader:
-    """Drains one pipe up to a cap. Over it: kills the process group when one is given, else drops the rest."""
+class _Sink:
+    """Collects one stream up to a cap; the rest is dropped."""
 
-    def __init__(self, pipe: IO[bytes], cap: int, group: int | None) -> None:
+    def __init__(self, cap: int) -> None:
         self.data = bytearray()
         self.over = False
-        self._pipe, self._cap, self._group = pipe, cap, group
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        self._cap = cap
 
-    def _run(self) -> None:
-        with self._pipe:
-            while chunk := os.read(self._pipe.fileno(), 1 << 16):
-                room = self._cap - len(self.data)
-                self.data += chunk[:room]
-                if len(chunk) > room and self._group is not None:
-                    self.over = True
-                    _kill_group(self._group)
-                    return
+    def take(self, chunk: bytes) -> None:
+        room = self._cap - len(self.data)
+        self.data += chunk[:room]
+        self.over = self.over or len(chunk) > room
 
 
-def _feed(pipe: IO[bytes], data: bytes) -> None:
+def _exchange(
+    process: subprocess.Popen[bytes], out: _Sink, err: _Sink, stdin: bytes, deadline: float
+) -> bool:
+    """Feeds and drains the pipes until git has ended; False when time was up. Ends early when `out` is over.
+
+    (`Popen.communicate` knows no cap, `Popen.wait(timeout)` sleeps up to 50 ms after the end.)
+    """
+    assert process.stdout
+    assert process.stderr
+    rest = memoryview(stdin)
+    with selectors.DefaultSelector() as pipes:
+        pipes.register(process.stdout, selectors.EVENT_READ, out)
+        pipes.register(process.stderr, selectors.EVENT_READ, err)
+        feed = process.stdin
+        if feed:
+            os.set_blocking(feed.fileno(), False)
+            pipes.register(feed, selectors.EVENT_WRITE)
+        while pipes.get_map() and not out.over:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            ready = pipes.select(min(left, _TICK))
+            if not ready and process.poll() is not None:
+                break  # a helper that outlives git on purpose (an ssh master, a credential cache) holds a pipe
+            for key, _ in ready:
+                if feed and key.fileobj is feed:
+                    try:
+                        rest = rest[os.write(key.fd, rest[:_CHUNK]) :] if rest else rest
+                    except BrokenPipeError:  # git had enough; its exit code tells
+                        rest = rest[:0]
+                    if not rest:
+                        pipes.unregister(feed)
+                        feed.close()
+                elif chunk := os.read(key.fd, _CHUNK):
+                    key.data.take(chunk)
+                else:
+                    pipes.unregister(key.fileobj)
+    if out.over:
+        return True
     try:
-        with pipe:
-            pipe.write(data)
-    except BrokenPipeError:
-        return  # git had enough; its exit code tells
+        process.wait(max(0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _kill_group(group: int) -> None:

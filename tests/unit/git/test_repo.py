@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
@@ -106,6 +107,40 @@ def test_threads_and_processes_may_ensure_the_same_commit_at_once(repo, work, ba
     assert [p.wait(60) for p in others] == [0, 0]
     done = subprocess.run(["git", "fsck", "--strict"], cwd=path, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+_ENSURE = """
+import sys
+from pathlib import Path
+from swarmrun.artifacts.store import open_store
+from swarmrun.git.repo import RunRepo
+print("go", flush=True)
+RunRepo(Path(sys.argv[1]), open_store(sys.argv[2]), "runs/r1").ensure(sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
+def test_a_cache_whose_maker_was_killed_is_completed_by_the_next(repo, work, base, store, tmp_path, delay):
+    last = base
+    for number in range(4):
+        head = work.commit({f"file{number}": str(number)})
+        repo.keep_bundle(work.bundle("HEAD", f"^{last}"), commit=head, since=[last])
+        last = head
+    path = tmp_path / "killed.git"
+    url = (tmp_path / "artifacts").as_uri()
+    command = [sys.executable, "-c", _ENSURE, str(path), url, last]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
+        assert victim.stdout
+        victim.stdout.readline()
+        time.sleep(delay)
+        victim.kill()
+    again = RunRepo(path, store, "runs/r1")
+    again.ensure(last)
+    assert len(again.list_tree(last)) == 6
+    assert (
+        subprocess.run(["git", "fsck", "--strict"], cwd=path, capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def test_a_bundle_of_another_commit_than_claimed_is_refused(repo, work, base):
