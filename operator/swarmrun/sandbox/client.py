@@ -158,6 +158,8 @@ class SandboxClient:
     async def _call(
         self, op: str, arguments: dict[str, Any], payload: bytes = b"", *, patience: float = PATIENCE
     ) -> tuple[dict[str, Any], bytes]:
+        if self._http.is_closed:
+            raise SandboxLost(f"sandbox {self.id} was released")
         body = json.dumps(arguments).encode() + b"\n" + payload
         try:
             async with asyncio.timeout(patience):

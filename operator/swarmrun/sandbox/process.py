@@ -41,6 +41,9 @@ SERVER = Path(__file__).parent / "sandboxd"
 START_SECONDS = 2.0
 """How long `ensure` waits for a server; it takes about 0.2 s on an idle machine."""
 
+ANSWER_SECONDS = 10.0
+"""After so long without an answer a sandbox that was ready counts as lost (arbitrary)."""
+
 _spawner = ThreadPoolExecutor(1, thread_name_prefix="sandbox-spawner")
 """All sandboxes are started from one thread that lives as long as the process: the kernel's
 "die with parent" means the thread that forked (prctl(2), PR_SET_PDEATHSIG)."""
@@ -124,9 +127,9 @@ class ProcessProvider:
     async def release(self, sandbox_id: str) -> None:
         async with self._locks.setdefault(sandbox_id, asyncio.Lock()):
             live = self._live.pop(sandbox_id, None)
+            await asyncio.to_thread(self._remove, sandbox_id, live)
             if live is not None and live.loop is asyncio.get_running_loop():
                 await live.client.close()
-            await asyncio.to_thread(self._remove, sandbox_id, live)
         self._locks.pop(sandbox_id, None)
 
     async def release_run(self, run: str) -> None:
@@ -153,9 +156,12 @@ class ProcessProvider:
                 if time.monotonic() > ends:
                     return SandboxState("Starting", "NotAnswering", str(exc))
                 await asyncio.sleep(0.01)
-        if live.process.poll() is not None:
-            code = live.process.returncode
-            return SandboxState("Lost", "ServerEnded", f"sandbox {sandbox_id} has ended (exit {code})")
+        try:
+            # Asked, not only looked at: a process that is being killed is still there for a moment.
+            await (await self.connect(sandbox_id)).health(timeout_s=ANSWER_SECONDS)
+        except SandboxLost as exc:
+            live.process.kill()
+            return SandboxState("Lost", "ServerEnded", str(exc))
         return SandboxState("Ready", message=live.note, cloned=live.cloned)
 
     async def _start(self, spec: SandboxSpec) -> _Live:

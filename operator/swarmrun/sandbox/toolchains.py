@@ -7,6 +7,7 @@ known toolchain only its root is, and of `~/.cargo`, which holds a registry toke
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def toolchains(path: str, *, home: Path, environ: dict[str, str] | None = None) 
     """For a `PATH` and a home directory. The running Python is always among them, and first on the path
     when the user's own `PATH` gives no pytest that runs."""
     environ = environ or {}
-    homes = {home, home.resolve()}
+    homes = {home, home.resolve(), Path(pwd.getpwuid(os.getuid()).pw_dir)}  # HOME may have been set anew.
     entries = [
         Path(e) for e in dict.fromkeys(path.split(os.pathsep)) if os.path.isabs(e) and os.path.isdir(e)
     ]
@@ -85,8 +86,7 @@ def toolchains(path: str, *, home: Path, environ: dict[str, str] | None = None) 
         for name in _ROOT_VARIABLES
         if (value := environ.get(name, "")) and any(Path(value).is_relative_to(root) for root in roots)
     }
-    rustup = home / ".rustup"
-    if rustup in roots:
+    for rustup in (root for root in roots if root.name == ".rustup"):
         env.setdefault("RUSTUP_HOME", str(rustup))  # Its default is below HOME, which is another one inside.
     return Toolchains(tuple(_outermost(roots)), _with_pytest(os.pathsep.join(seen)), env)
 

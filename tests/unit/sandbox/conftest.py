@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,11 @@ def python() -> str:
     return python39() or sys.executable
 
 
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @dataclass
 class Box:
     """One running server: `home` is the directory it lives in, `origin` a repository beside it."""
@@ -69,23 +75,23 @@ class Box:
         return self.home / "volume" / "repo"
 
     def start(self, *options: str) -> None:
-        socket = self.home / "s"
+        path = self.home / "s"
         line = [self.python, "-I", str(SERVER), f"--volume={self.home / 'volume'}"]
-        line += [f"--state={self.home / 'state'}", f"--listen=unix:{socket}"]
+        line += [f"--state={self.home / 'state'}", f"--listen=unix:{path}"]
         line += [f"--token-sha256={hashlib.sha256(TOKEN.encode()).hexdigest()}", *options]
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home / "volume/home"),
             "SWARMRUN_SANDBOX": self.home.name,
         }
-        socket.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         self.process = subprocess.Popen(line, env=env)
         ends = time.monotonic() + 20
-        while not socket.exists():
+        while not _listens(path):
             assert self.process.poll() is None, "the server ended at once"
             assert time.monotonic() < ends, "the server does not listen"
             time.sleep(0.005)
-        self.client = SandboxClient("box", TOKEN, socket=str(socket))
+        self.client = SandboxClient("box", TOKEN, socket=str(path))
 
     def stop(self) -> None:
         self.process.terminate()

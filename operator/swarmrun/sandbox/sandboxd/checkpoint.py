@@ -39,7 +39,7 @@ class Checkpoints:
                 return {"commit": since, "tree": tree, "changed": False}, b""
             text = (message or "Checkpoint").encode("utf-8", "replace") + b"\n"
             commit = self._store.line("commit-tree", "-p", since, tree, stdin=text)
-            self._store.git("update-ref", REF, commit)
+            self._keep(commit, REF)
             bundle = self._store.git("bundle", "create", "--quiet", "-", REF, f"^{since}")
             return {"commit": commit, "tree": tree, "changed": True}, bundle
 
@@ -142,14 +142,22 @@ class Checkpoints:
             self._store.git("read-tree", "--reset", "-u", commit)
             # Twice f: nested repositories as well. Without x: what is ignored (caches, .venv) stays.
             self._store.git("clean", "-ffdq")
-            self._store.git("update-ref", "refs/swarmrun/loaded", commit)
+            self._keep(commit)
             self._make_git_directory(commit, branch)
 
     def _take_in(self, bundle: bytes) -> None:
+        """Objects only: under which names they come does not matter here."""
         with tempfile.NamedTemporaryFile(suffix=".bundle") as file:
             file.write(bundle)
             file.flush()
-            self._store.git("fetch", "--quiet", "--no-tags", "--force", file.name, "+refs/*:refs/bundles/*")
+            self._store.git("bundle", "unbundle", file.name)
+
+    def _keep(self, commit: str, *names: str) -> None:
+        """Refs for it: git asks that what a later bundle builds on is reachable from one."""
+        refs = [*names, f"refs/swarmrun/kept/{commit}"]
+        self._store.git(
+            "update-ref", "--stdin", stdin="".join(f"update {r} {commit}\n" for r in refs).encode()
+        )
 
     def _is_there(self, commit: str, tree: str, branch: str) -> bool:
         git = os.path.join(self._tree.root, ".git")
