@@ -132,7 +132,7 @@ def git(
             # Out of time, over the cap, or interrupted: nothing may go on writing.
             if process.returncode is None:
                 _kill_group(process.pid)
-    code = process.returncode
+    code = process.wait()
     stderr = scrub(bytes(err.data).decode("utf-8", "replace"), secrets).strip()
     if not done:
         raise GitError(f"git {name} did not end within {timeout:g} s", output=stderr, reason="TimedOut")

@@ -87,9 +87,12 @@ class RunRepo(Objects):
     def keep_bundle(self, data: bytes, *, commit: str, since: Sequence[str] = ()) -> None:
         """Records a sandbox's bundle without taking it in yet: cheap, no git is started. `ensure` checks it.
 
-        `since` are the commits that the sandbox was told the receiver has. Raises GitError (`BundleRefused`).
+        `since` are the commits that the sandbox was told the receiver has. What is recorded under this commit stays:
+        a sandbox may claim any commit. Raises GitError (`BundleRefused`).
         """
         bundle = _accepted(data, commit)
+        if self._store.exists(self._key(commit)):
+            return
         requires = [checked_sha(sha) for sha in since] or list(bundle.requires)
         self._store.put(
             self._key(commit),
@@ -120,8 +123,14 @@ class RunRepo(Objects):
                 raise bundles.refused(f"the artifact of {sha} builds on itself")
             opened.add(sha)
             wanted.extend(missing)
-            if not missing:
+            if missing:
+                continue
+            try:
                 self._take_in(bundle, sha, bundle.requires)
+            except GitError:
+                # Else a sandbox that replaces the one that sent this could never record the same commit.
+                self._store.delete(self._key(sha))
+                raise
 
     def bundle(self, commit: str, since: Sequence[str] = ()) -> bytes:
         """A bundle of `commit` for a receiver that has the commits `since`; its ref is `refs/swarm/commits/<commit>`.

@@ -143,6 +143,25 @@ def test_a_cache_whose_maker_was_killed_is_completed_by_the_next(repo, work, bas
     )
 
 
+def test_a_sandbox_cannot_replace_what_is_recorded(repo, work, base, store, tmp_path):
+    forged = bundles.build(b"PACK garbage", head=base, ref="refs/x", requires=[])
+    repo.keep_bundle(forged, commit=base)
+    other = elsewhere(tmp_path, store)
+    other.ensure(base)
+    assert other.read(base, "a.py") == b"one\n"
+
+
+def test_a_bad_record_is_dropped_so_that_a_good_one_can_take_its_place(repo, work, base):
+    head = work.commit({"a.py": "three\n"})
+    repo.keep_bundle(bundles.build(b"PACK garbage", head=head, ref="refs/x", requires=[base]), commit=head)
+    with pytest.raises(GitError) as caught:
+        repo.ensure(head)
+    assert caught.value.reason == "BundleRefused"
+    repo.keep_bundle(work.bundle("HEAD", f"^{base}"), commit=head, since=[base])
+    repo.ensure(head)
+    assert repo.read(head, "a.py") == b"three\n"
+
+
 def test_a_bundle_of_another_commit_than_claimed_is_refused(repo, work, base):
     head = work.commit({"a.py": "three\n"})
     other = work.commit({"a.py": "four\n"})
