@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_PIECE = 60
-"""Characters a streamed piece holds: more than one piece an answer, so that joining is exercised. A choice."""
+_PIECE = 400
+"""Characters a streamed piece holds: a file comes in several, so that joining is exercised; real servers send
+far smaller ones, which would only cost processor time here. A choice."""
 
 
 @dataclass(frozen=True)
