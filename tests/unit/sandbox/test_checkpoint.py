@@ -319,3 +319,32 @@ def test_bad_ids_branches_and_bundles_are_refused(in_sandbox):
             await box.client.load(b"no bundle", commit=base, branch="w")
 
     in_sandbox(scenario)
+
+
+def test_a_repository_swapped_for_a_link_is_not_followed(in_sandbox):
+    async def scenario(box):
+        base = await box.loaded()
+        precious = box.home / "precious"
+        precious.mkdir()
+        (precious / "file").write_text("precious")
+        await box.client.exec(f"rm -rf ../repo; ln -s {precious} ../repo")
+        for call in (box.client.checkpoint(since=base), box.client.list(), box.client.read("file")):
+            with pytest.raises(ToolRejected, match="replaced by a link"):
+                await call
+        await box.client.load(b"", commit=base, branch="work")
+        assert sorted(os.listdir(box.repo)) == [".git", "a.py"]
+        assert os.listdir(precious) == ["file"]
+        await box.client.exec("rm -rf ../repo")
+        await box.client.load(b"", commit=base, branch="work")
+        assert await box.client.read("a.py") == b"one = 1\n"
+
+    in_sandbox(scenario)
+
+
+def test_a_bundle_of_head_alone_is_taken_in(in_sandbox):
+    async def scenario(box):
+        base = box.commit({"a": b""})
+        await box.client.load(box.bundle("HEAD"), commit=base, branch="a/b/c")
+        assert (await box.client.exec("git branch --show-current")).stdout == "a/b/c\n"
+
+    in_sandbox(scenario)

@@ -374,3 +374,23 @@ async def _base(box) -> str:
     await box.exec("rm -rf o b")
     await box.load(bundle, commit=commit, branch="w")
     return commit
+
+
+@needs_bwrap
+def test_without_a_cgroup_rlimits_cap_processes_and_the_state_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroups, "create", lambda *_, **__: None)
+
+    async def scenario(provider):
+        box = await ready(provider, spec(pids=60, memory_mb=200))
+        state = await provider.ensure(spec())
+        assert "no cgroup on this machine" in state.message
+        hog = await box.exec("/usr/bin/env python3 -c 'bytearray(900 * 1024 * 1024)'")
+        assert "MemoryError" in hog.stdout
+        if os.geteuid() == 0:  # The kernel exempts root's processes, also inside a user namespace.
+            assert "fork bombs are not capped" in state.message
+        else:
+            assert (
+                "Resource" in (await box.exec("for i in $(seq 100); do sleep 5 & done", timeout_s=20)).stdout
+            )
+
+    with_provider(tmp_path, scenario)

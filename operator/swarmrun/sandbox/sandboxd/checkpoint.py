@@ -12,7 +12,7 @@ import tempfile
 from typing import Any, Dict, List, Tuple
 
 from .failures import Failure, rejected
-from .store import Store, _is_id
+from .store import Store, is_id
 from .tree import Tree
 
 REF = "refs/swarmrun/checkpoint"
@@ -28,11 +28,13 @@ class Checkpoints:
     def __init__(self, tree: Tree, store: Store) -> None:
         self._tree = tree
         self._store = store
+        self._index_seen: Tuple[int, ...] = ()
 
     # ------------------------------------------------------------ out
 
     def checkpoint(self, since: str, message: str) -> Tuple[Dict[str, Any], bytes]:
         with self._tree.lock:
+            self._tree.check()
             before = self._store.tree_of(since)
             tree = self._write_tree()
             if tree == before:
@@ -44,7 +46,8 @@ class Checkpoints:
             return {"commit": commit, "tree": tree, "changed": True}, bundle
 
     def _write_tree(self) -> str:
-        changed = self._changed()
+        index = self._agents_index()
+        changed = self._changed(forced=index != self._index_seen)
         self._refuse_large(changed)
         if changed:
             names = b"".join(os.fsencode(name) + b"\0" for name in changed)
@@ -54,9 +57,10 @@ class Checkpoints:
                 )
             except Failure as exc:
                 raise rejected(f"the work tree cannot be stored: {exc.message}; mend the file named") from exc
+        self._index_seen = index
         return self._store.line("write-tree")
 
-    def _changed(self) -> List[str]:
+    def _changed(self, *, forced: bool) -> List[str]:
         """Names that are new, changed or gone since the store's index was last written."""
         names = self._store.names("ls-files", "-z", "--others", "--modified", "--exclude-standard")
         changed: List[str] = []
@@ -65,8 +69,17 @@ class Checkpoints:
                 changed.extend(self._nested(name.rstrip("/")))
             else:
                 changed.append(name)
-        changed.extend(self._forced())
+        if forced:
+            changed.extend(self._forced())
         return changed
+
+    def _agents_index(self) -> Tuple[int, ...]:
+        """Tells one state of the agent's index from another, without reading it."""
+        try:
+            status = os.lstat(os.path.join(self._tree.root, ".git", "index"))
+        except OSError:
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _nested(self, directory: str) -> List[str]:
         """Files of a repository inside the repository (`git clone` into the tree), taken as plain files.
@@ -128,9 +141,10 @@ class Checkpoints:
     # ------------------------------------------------------------ in
 
     def load(self, bundle: bytes, commit: str, branch: str) -> None:
-        if not _is_id(commit):
+        if not is_id(commit):
             raise rejected(f"{commit!r} is not a full commit id")
         with self._tree.lock:
+            self._tree.restore()
             if branch.startswith("-"):
                 raise rejected(f"{branch!r} cannot be a branch")
             self._store.git("check-ref-format", f"refs/heads/{branch}")

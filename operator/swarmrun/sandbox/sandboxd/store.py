@@ -60,6 +60,7 @@ class Store:
         self.path = path
         self.worktree = worktree
         self._children = children
+        self._trees: Dict[str, str] = {}
         self._git = shutil.which("git", path=env.get("PATH")) or shutil.which("git") or "git"
         self._env = {
             "PATH": env.get("PATH", os.defpath),
@@ -124,13 +125,17 @@ class Store:
 
     def tree_of(self, commit: str) -> str:
         """The tree's id. Raises Failure `not-found` when the commit is not here."""
-        if not _is_id(commit):
+        if not is_id(commit):
             raise Failure("rejected", f"{commit!r} is not a full commit id")
+        known = self._trees.get(commit)
+        if known is not None:
+            return known
         try:
-            return self.line("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}")
+            self._trees[commit] = self.line("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}")
         except Failure as exc:
             raise Failure("not-found", f"commit {commit} is not in this sandbox; load it first") from exc
+        return self._trees[commit]
 
 
-def _is_id(text: object) -> bool:
+def is_id(text: object) -> bool:
     return isinstance(text, str) and len(text) in (40, 64) and all(c in "0123456789abcdef" for c in text)

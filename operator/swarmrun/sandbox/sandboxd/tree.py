@@ -21,10 +21,22 @@ class Tree:
         self.root = os.path.realpath(root)
         self.lock = threading.RLock()
 
+    def check(self) -> None:
+        """Raises when the root itself was removed or swapped for a link: git would follow it."""
+        if os.path.islink(self.root) or not os.path.isdir(self.root):
+            raise rejected("the repository's directory is gone or was replaced by a link; make it again")
+
+    def restore(self) -> None:
+        """Makes the root a directory again, without touching what a link in its place points to."""
+        if os.path.islink(self.root) or (os.path.exists(self.root) and not os.path.isdir(self.root)):
+            os.unlink(self.root)
+        os.makedirs(self.root, exist_ok=True)
+
     def resolve(self, path: str, *, follow_last: bool = True) -> str:
         """The path below the root without any link in it (`.` for the root). Raises when it leaves the root."""
         if not isinstance(path, str) or "\0" in path:
             raise rejected("a path is text without NUL, relative to the repository")
+        self.check()
         full = os.path.join(self.root, path)
         if follow_last:
             real = os.path.realpath(full)
