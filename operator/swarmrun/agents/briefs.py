@@ -1,16 +1,22 @@
-"""First messages of planner, integrator, fixer and judge, and the schema of the judge's answer."""
+"""First messages of planner, integrator, fixer and judge. The judge's answer has the schema of `verifying`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from swarmrun.agents.finish import clipped
-from swarmrun.agents.prompt import MAX_EVIDENCE, block, evidence_block, guide_block
+from swarmrun.agents.prompt import (
+    MAX_EVIDENCE,
+    block,
+    contracts_text,
+    evidence_block,
+    guide_block,
+    providers,
+)
 from swarmrun.agents.roles import RoleSpec
 from swarmrun.agents.skills import Skill
-from swarmrun.api.plan import Criterion, Task
+from swarmrun.api.plan import Criterion, Plan, Task
 from swarmrun.api.resolve import Snapshot
 
 MAX_DIFF = 160_000
@@ -27,8 +33,13 @@ def planner_message(
     skills: Sequence[Skill] = (),
     evidence: str = "",
     empty: bool = False,
+    plan: Plan | None = None,
+    kept: Collection[str] = (),
 ) -> str:
-    """Goal first, then what is known of the repository. `evidence`: errors of a plan, or why to re-plan."""
+    """Goal first, then what is known of the repository. `evidence`: errors of a plan, or why to re-plan.
+
+    At a re-plan `plan` is the plan so far and `kept` names its tasks that stay as they are.
+    """
     repository = (
         "The repository is empty: plan its layout, manifest and test configuration as contracts. There is "
         "nothing to read; call `submit_plan` now."
@@ -46,6 +57,7 @@ def planner_message(
         block("map", map) if map.strip() else "",
         f"# Bounds\n{bounds}" + (f"\nThe merged result must pass: {gates}." if gates else ""),
         _skill_list(skills),
+        _plan_so_far(plan, kept) if plan else "",
         evidence_block(evidence),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -56,6 +68,36 @@ def _skill_list(skills: Sequence[Skill]) -> str:
         return ""
     rows = "\n".join(f"- `{skill.name}`: {skill.description}" for skill in skills)
     return f"# Skills a task may name\n{rows}"
+
+
+def _plan_so_far(plan: Plan, kept: Collection[str]) -> str:
+    """What stands and what is to be planned anew."""
+    stays = [task for task in plan.tasks if task.id in kept]
+    anew = [task for task in plan.tasks if task.id not in kept]
+    parts = [
+        "# The plan so far",
+        "These tasks have started or are done. They and their contracts stay as they are; do not hand them in "
+        "again, but new tasks may depend on them and use what they provide:",
+        *(_outline(task) for task in stays),
+        "These have not started. Plan their work anew, around what failed; ids may be used again:",
+        *(_outline(task) for task in anew),
+        "## Contracts",
+        contracts_text(plan.contracts, providers(plan)) or "None.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _outline(task: Task) -> str:
+    rows = [f"## {task.title.strip()} (`{task.id}`, {task.role.value})"]
+    for name, values in (
+        ("Owns", task.owned_paths),
+        ("Depends on", task.depends_on),
+        ("Provides", task.provides),
+        ("Uses", task.uses),
+    ):
+        if values:
+            rows.append(f"{name}: {', '.join(values)}")
+    return "\n".join([*rows, clipped(task.instructions.strip())])
 
 
 # ---------------------------------------------------------------- integrator
@@ -222,36 +264,3 @@ def _capped_diff(diff: str) -> tuple[str, list[str]]:
         if n not in taken
     ]
     return shown, names
-
-
-def judge_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
-    """JSON schema of one sample: an answer per criterion, in the strict subset (all required, none extra)."""
-    evidence = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["path", "line", "quote", "gate"],
-        "properties": {
-            "path": {"type": "string", "description": "File; empty when the evidence is a gate."},
-            "line": {"type": "integer", "description": "Line in the new version; 0 when unknown."},
-            "quote": {"type": "string", "description": "A line copied exactly from the file."},
-            "gate": {"type": "string", "description": "Name of a gate; empty otherwise."},
-        },
-    }
-    answer = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["id", "evidence", "answer", "complaint"],
-        "properties": {
-            "id": {"type": "string", "enum": [criterion.id for criterion in criteria]},
-            # Before the answer: what is looked at first decides better than what is looked for afterwards.
-            "evidence": {"type": "array", "items": evidence},
-            "answer": {"type": "string", "enum": ["yes", "no", "unknown"]},
-            "complaint": {"type": "string", "description": "For `no`: where, what happens, what should."},
-        },
-    }
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["answers"],
-        "properties": {"answers": {"type": "array", "items": answer}},
-    }

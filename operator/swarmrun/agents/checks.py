@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from swarmrun.agents.tool import Arguments, Hands, Tool, ToolOutcome, plain_schema
-from swarmrun.api.plan import Plan
+from swarmrun.api.plan import Plan, Role
 from swarmrun.errors import ToolRejected
 from swarmrun.ports import ToolCall, ToolSpec
 from swarmrun.steps import ContractIssue
@@ -108,7 +108,11 @@ def submit_plan_spec() -> ToolSpec:
 
 def plan_schema() -> dict[str, Any]:
     """JSON schema of a plan as a model is asked for it: descriptions kept, bounds left to the checks."""
-    return _without_bounds(plain_schema(Plan.model_json_schema(by_alias=True)))
+    schema = _without_bounds(plain_schema(Plan.model_json_schema(by_alias=True)))
+    role = schema["properties"]["tasks"]["items"]["properties"]["role"]
+    # Whether one agent does it all is decided by code.
+    role["enum"] = [name for name in role["enum"] if name != Role.SOLO]
+    return schema
 
 
 _BOUNDS = frozenset({"maxLength", "minLength", "maxItems", "pattern", "default"})

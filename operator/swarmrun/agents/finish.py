@@ -85,8 +85,12 @@ def ordered(problems: Sequence[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: rank[problem.kind])
 
 
-def refusal(problems: Sequence[Problem], *, refusals_left: int) -> str:
-    """The result of a refused `finish`. `refusals_left`: how often it can still be refused after this one."""
+def refusal(problems: Sequence[Problem], *, refusals_left: int | None = None, undone: bool = False) -> str:
+    """The result of a refused `finish`.
+
+    `refusals_left`: how often it can still be refused after this one; None: not told. `undone`: the work tree
+    was put back (a refused resolution).
+    """
     groups: dict[Kind, list[Problem]] = {}
     for problem in ordered(problems):
         groups.setdefault(problem.kind, []).append(problem)
@@ -108,11 +112,12 @@ def refusal(problems: Sequence[Problem], *, refusals_left: int) -> str:
         parts.append(f"[{left_out} more; they show when these are mended]")
     count = len(problems)
     first = f"Not finished: {count} problem{'s' if count != 1 else ''} found in your work tree."
-    return "\n".join([first, *parts, _next(refusals_left)])
+    last = _UNDONE if undone else _next(refusals_left)
+    return "\n".join([first, *parts, last])
 
 
 def _item(problem: Problem) -> str:
-    text = f"- {problem.text.strip()}"
+    text = f"- {clipped(problem.text.strip())}"
     output = clipped(problem.output.strip())
     return f"{text}\n{_indented(output)}" if output else text
 
@@ -129,7 +134,18 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.split("\n"))
 
 
-def _next(refusals_left: int) -> str:
+_UNDONE = (
+    "Your resolution was undone: the files are conflicted again as they were. Next: resolve them anew by editing, "
+    "without these faults, prove it with run_checks, then call finish again."
+)
+
+
+def _next(refusals_left: int | None) -> str:
+    if refusals_left is None:
+        return (
+            "Next: mend these from the top, prove it with run_checks, then call finish again "
+            f"({REFUSALS} refusals end the task unverified)."
+        )
     if refusals_left <= 0:
         return "Next: mend what you can. The next finish ends the task, unverified if anything is left."
     again = "once more" if refusals_left == 1 else f"{refusals_left} times more"

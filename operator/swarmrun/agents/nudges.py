@@ -22,7 +22,7 @@ def without_call(role: RoleSpec, number: int) -> str:
         )
     return (
         f"Again no tool was called. Call a tool now: {end} if everything holds, or the next step if not. "
-        "One more answer without a call ends this attempt as failed."
+        "One more answer without a call ends your work as it stands."
     )
 
 

@@ -96,7 +96,7 @@ def _function_tool(spec: Tool[Any]) -> FunctionTool:
 async def execute(
     call: ToolCall,
     *,
-    sandbox: Sandbox,
+    sandbox: Sandbox | None,
     key: str,
     context: ToolContext,
     middleware: Sequence[FunctionMiddleware] = (),
@@ -104,12 +104,16 @@ async def execute(
     """Carries out one call in the agent's own sandbox.
 
     What the model can mend becomes text with `ok=False`. SandboxLost and everything that is not the model's
-    doing propagates. `middleware` runs outside of the routing, first one first. Raises ValueError for a call
+    doing propagates. `sandbox` is None for an agent that has none (the planner of an empty repository): every
+    call is told so. `middleware` runs outside of the routing, first one first. Raises ValueError for a call
     that ends the agent: it belongs to the step `finish`.
     """
     shown = preview(call)
     try:
         spec = _checked(call, context)
+        if sandbox is None:
+            ends = ", ".join(sorted(ENDS & set(names(context.role, context.profile))))
+            raise ToolRejected(f"{call.name}: there is no sandbox here, nothing to look at. Call {ends}")
     except (ToolRejected, NotFound) as exc:
         return ToolOutcome(_with_next(str(exc)), ok=False, preview=shown)
     function = function_tools()[spec.name]
@@ -140,21 +144,25 @@ async def execute(
 def _checked(call: ToolCall, context: ToolContext) -> Tool[Any]:
     """The tool, or what is wrong with the call before any argument is looked at."""
     mine = names(context.role, context.profile)
-    if call.name in ENDS and call.name in mine:
-        raise ValueError(f"{call.name} ends an agent and is not carried out as a tool")
     if call.name not in mine:
         if call.name in EXECUTABLE:
             raise ToolRejected(f"{call.name} is not for a {context.role.name}; you have {', '.join(mine)}")
         raise NotFound(unknown("tool", call.name, mine))
-    spec = tool(call.name)
     if call.problem:
-        raw = call.raw.strip()
-        sent = f" You sent: {raw[:300]}{'…' if len(raw) > 300 else ''}." if raw else ""
-        raise ToolRejected(
-            f"{call.name} was not run: {call.problem}.{sent} Call it again as {usage(spec)}, "
-            "with arguments that are one whole JSON object; split what is long into several calls"
-        )
-    return spec
+        raise ToolRejected(_broken(call))
+    if call.name in ENDS:
+        raise ValueError(f"{call.name} ends an agent and is not carried out as a tool")
+    return tool(call.name)
+
+
+def _broken(call: ToolCall) -> str:
+    raw = call.raw.strip()
+    sent = f" You sent: {raw[:300]}{'…' if len(raw) > 300 else ''}." if raw else ""
+    shape = usage(tool(call.name)) if call.name in TOOLS else f"{call.name} with the arguments of its schema"
+    return (
+        f"{call.name} was not run: {call.problem.rstrip('.')}.{sent} Call it again as {shape}, with arguments that "
+        "are one whole JSON object; split what is long into several calls"
+    )
 
 
 def _with_next(text: str) -> str:

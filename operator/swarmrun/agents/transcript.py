@@ -13,7 +13,7 @@ from swarmrun.agents.compaction import Turned, compact, size_of
 from swarmrun.ports import ModelReply, Profile, ToolCall
 
 TOLD_AT = 3
-"""The same call this often before in a row: the model is told. A choice."""
+"""The same call this often in a row, this one included: the model is told. A choice."""
 BROKEN_AT = 5
 """… and from here on the call is not run and the agent is broken off. A choice; facts: without a stop a model
 repeated one failing call for 41 turns."""

@@ -213,3 +213,18 @@ def test_broken_front_matter_names_its_file(text, told):
 
     with pytest.raises(InvalidResource, match=f"x.md: .*{told}"):
         front_matter(text, name="x.md")
+
+
+@pytest.mark.parametrize(("name", "who"), [("finish", "coder"), ("submit_plan", "planner")])
+def test_a_broken_call_to_end_is_told_like_any_other(bench, name, who):
+    outcome = bench.call(name, {}, role=who, problem="arguments are not valid JSON", raw="{")
+    assert not outcome.ok
+    assert f"{name} was not run" in outcome.text
+
+
+def test_an_agent_without_a_sandbox_is_told_so(bench):
+    call = ToolCall(0, "c", "read_file", {"path": "a"})
+    outcome = bench.runner.run(execute(call, sandbox=None, key="k", context=bench.context("planner")))
+    assert not outcome.ok
+    assert "no sandbox here" in outcome.text
+    assert "Call submit_plan" in outcome.text
