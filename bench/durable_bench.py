@@ -9,6 +9,7 @@ next model call. What a turn takes beyond 520 ms is the engine's.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import resource
@@ -87,7 +88,7 @@ class Clock:
         return sorted(
             later - earlier - asked
             for starts in self.starts.values()
-            for earlier, later in zip(starts, starts[1:], strict=False)
+            for earlier, later in itertools.pairwise(starts)
         )
 
 
@@ -96,7 +97,11 @@ def swarm(agents: int, turns: int, scale: float, samples: list[float] | None = N
     clock = Clock(scale)
     with tempfile.TemporaryDirectory() as home:
         engine = EmbeddedEngine(Path(home) / "engine.db").open()
-        activities = {"model_turn": clock.model_turn, "tool_call": clock.tool_call, "checkpoint": clock.checkpoint}
+        activities = {
+            "model_turn": clock.model_turn,
+            "tool_call": clock.tool_call,
+            "checkpoint": clock.checkpoint,
+        }
         engine.start_worker([run, agent], activities)
         client = engine.client()
         done = threading.Event()
@@ -136,7 +141,13 @@ def main() -> None:
     note = f"4 agents x 25 turns of 500 ms; CPU {cpu / 100 * 1000:.1f} ms a turn; synchronous=FULL"
     figures = [
         item("durable overhead per agent turn, p50", overheads[len(overheads) // 2] * 1000, "ms", 40, note),
-        item("durable overhead per agent turn, p99", overheads[int(len(overheads) * 0.99)] * 1000, "ms", 150, note),
+        item(
+            "durable overhead per agent turn, p99",
+            overheads[int(len(overheads) * 0.99)] * 1000,
+            "ms",
+            150,
+            note,
+        ),
     ]
     gc.collect()
     samples: list[float] = []
@@ -144,8 +155,12 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     early, late = max(samples[: len(samples) // 2]), max(samples[len(samples) // 2 :])
     figures += [
-        item("memory, 16 agents x 40 turns, peak", peak, "MB", 400, "the engine and trivial activities alone"),
-        item("memory growth, second half of the turns", late - early, "MB", 10, f"{early:.0f} to {late:.0f} MB"),
+        item(
+            "memory, 16 agents x 40 turns, peak", peak, "MB", 400, "the engine and trivial activities alone"
+        ),
+        item(
+            "memory growth, second half of the turns", late - early, "MB", 10, f"{early:.0f} to {late:.0f} MB"
+        ),
     ]
     json.dump(figures, sys.stdout, indent=2)
     print()

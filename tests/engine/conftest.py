@@ -37,12 +37,18 @@ class Victim:
         return process
 
     def result(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out = process.stdout.read()  # not communicate(): it misses what readline() has read ahead
+        assert process.wait(timeout=60) == 0, process.stderr.read()
         return json.loads(out.splitlines()[-1])
 
-    def lines(self, name: str) -> list[str]:
-        return sorted((self.effects / name).read_text().split())
+    def done(self) -> list[str]:
+        """The effects, each a file that was created exclusively."""
+        return sorted(path.name for path in self.effects.iterdir() if path.name != ".calls")
+
+    def calls(self) -> int:
+        return len((self.effects / ".calls").read_text().split())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ EFFECTS/.calls.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -81,12 +82,8 @@ class Effects:
         with open(self.root / ".calls", "a") as calls:
             calls.write(key + "\n")
         time.sleep(seconds)
-        try:
+        with contextlib.suppress(FileExistsError):
             os.close(os.open(self.root / key, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            with open(self.root / ".effects", "a") as effects:
-                effects.write(key + "\n")
-        except FileExistsError:
-            pass
         return key
 
     def activities(self):

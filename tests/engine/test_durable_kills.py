@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -41,9 +43,9 @@ def test_a_run_killed_at_random_instants_ends_as_if_it_had_not_been(victim):
     assert result["status"] == "COMPLETED"
     assert result["output"]["tasks"] == {"t0": "done", "t1": "done", "t2": "done"}
     assert result["output"]["merged"] == ["merge-t0", "merge-t1", "merge-t2"]
-    assert victim.lines(".effects") == wanted()
+    assert victim.done() == wanted()
     # At most what was at work at a kill is done again: three agents with up to three calls and a checkpoint.
-    assert len(victim.lines(".calls")) <= len(wanted()) + 4 * 3 * 4
+    assert victim.calls() <= len(wanted()) + 4 * 3 * 4
 
 
 def test_a_cancel_acknowledged_right_before_the_kill_is_obeyed(victim):
@@ -54,7 +56,7 @@ def test_a_cancel_acknowledged_right_before_the_kill_is_obeyed(victim):
     client.close()
     result = victim.result(victim.brain())
     assert set(result["output"]["tasks"].values()) == {"cancelled"}
-    assert "publish" in victim.lines(".effects")
+    assert "publish" in victim.done()
 
 
 def test_a_killed_worker_process_loses_its_work_to_another(victim):
@@ -68,7 +70,7 @@ def test_a_killed_worker_process_loses_its_work_to_another(victim):
     kill(first)
     victim.start("work", socket, victim.effects)
     assert victim.result(engine)["status"] == "COMPLETED"
-    assert victim.lines(".effects") == wanted(turns=4)
+    assert victim.done() == wanted(turns=4)
 
 
 def test_a_full_disk_stops_the_process_loudly_and_loses_nothing(victim):
@@ -111,3 +113,16 @@ def test_a_path_too_long_for_a_socket_still_works(tmp_path):
     assert not socket.exists()
     with pytest.raises(NotFound):
         connect(socket)
+
+
+def test_a_main_thread_that_dies_does_not_leave_the_process_hanging(tmp_path):
+    program = (
+        "import sys, pathlib; from swarmrun.durable.engine import EmbeddedEngine\n"
+        "engine = EmbeddedEngine(pathlib.Path(sys.argv[1])).open(); engine.start_worker([], {})\n"
+        "raise ValueError('the command line has a bug')"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "engine.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "has a bug" in done.stderr
+    assert "Unexpected error" not in done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -120,6 +121,7 @@ class EmbeddedEngine:
         threads: int = THREADS,
     ) -> Worker:
         channel = LocalChannel(self._opened)
+        _close_at_exit(self)
         worker = _worker("in-process", self._payloads, threads, channel=channel)
         register(worker, orchestrators, activities).start()
         self._workers.append(worker)
@@ -205,6 +207,7 @@ class DtsEngine:
         *,
         threads: int = THREADS,
     ) -> Worker:
+        _close_at_exit(self)
         worker = _worker(self._endpoint, self._payloads, threads, **self._how)
         register(worker, orchestrators, activities).start()
         self._workers.append(worker)
@@ -283,6 +286,25 @@ def _default_credential() -> Any:
             reason="MissingExtra",
         ) from exc
     return DefaultAzureCredential()
+
+
+_working: weakref.WeakSet[EmbeddedEngine | DtsEngine] = weakref.WeakSet()
+
+
+def _close_at_exit(engine: EmbeddedEngine | DtsEngine) -> None:
+    """A main thread that dies of an error must not leave the process hanging in the SDK's worker threads.
+
+    They are no daemons, and the interpreter waits for them before any `atexit` function runs.
+    """
+    if not _working:
+        threading.Thread(target=_close_all, name="swarmrun-exit", daemon=True).start()
+    _working.add(engine)
+
+
+def _close_all() -> None:
+    threading.main_thread().join()
+    for engine in list(_working):
+        engine.close(wait=0)
 
 
 def _begin_to_stop(workers: list[Worker]) -> list[threading.Thread]:

@@ -12,6 +12,7 @@ import pytest
 from swarmrun.durable import backend_dispatch
 from swarmrun.durable.backend import DurableBackend
 from swarmrun.durable.channel import LocalChannel
+from swarmrun.errors import EngineError
 
 
 class Hand:
@@ -305,3 +306,37 @@ def test_a_rewound_instance_runs_its_failed_activity_again(hand):
     item = next(hand.stream())
     assert kinds(item)[-1] == "executionRewound"
     assert any(e.HasField("executionCompleted") for e in item.orchestratorRequest.pastEvents)
+
+
+def test_nobody_hears_of_an_end_that_could_not_be_written(tmp_path):
+    hand = Hand(tmp_path / "engine.db")
+    hand.backend._on_fatal = lambda error: None
+    hand.start()
+    stream = hand.stream()
+    item = next(stream)
+    heard: list[object] = []
+
+    def wait():
+        request = pb.GetInstanceRequest(instanceId="I")
+        try:
+            state = LocalChannel(hand.backend).unary_unary("/S/WaitForInstanceCompletion")(
+                request, timeout=10
+            )
+            heard.append(state.orchestrationState.orchestrationStatus)
+        except Exception as error:  # noqa: BLE001
+            heard.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    pages = hand.backend._store._db.execute("PRAGMA page_count").fetchone()[0]
+    hand.backend._store._db.execute(f"PRAGMA max_page_count={pages}")
+    end = helpers.new_complete_orchestration_action(9, pb.ORCHESTRATION_STATUS_COMPLETED, "x" * 1_000_000)
+    with pytest.raises(EngineError, match="could not be written"):
+        hand.decide(item, end)
+    hand.backend.stop()
+    waiting.join(15)
+    assert heard
+    assert heard[0] != pb.ORCHESTRATION_STATUS_COMPLETED
+    hand = Hand(tmp_path / "engine.db")
+    assert hand.status() == pb.ORCHESTRATION_STATUS_PENDING
+    hand.backend.stop()
