@@ -57,15 +57,12 @@ def span(directory: RunDirectory, task: str) -> tuple[str, str]:
 
 def known_task(status: SwarmRunStatus, task: str, run: str) -> str:
     """Raises NotFound, naming the nearest."""
-    known = (
-        [*(a.task for a in status.agents), *(t.id for t in status.plan.tasks if status.plan)]
-        if status.plan
-        else [a.task for a in status.agents]
-    )
+    planned = status.plan.tasks if status.plan else []
+    known = list(dict.fromkeys([*(t.id for t in planned), *(a.task for a in status.agents)]))
     if task in known:
         return task
     near = get_close_matches(task, known, 1)
-    mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(dict.fromkeys(known)) or 'none yet'}"
+    mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none yet'}"
     raise NotFound(f"run {run} has no task {task!r}", mend=mend)
 
 

@@ -13,6 +13,7 @@ from swarmrun.api.status import (
     MergeStatus,
     SwarmRunStatus,
 )
+from swarmrun.cli.printable import one_line
 
 RUN = "run"
 """Stands where a task's id would, for what concerns the whole run."""
@@ -33,7 +34,7 @@ def events(before: SwarmRunStatus | None, after: SwarmRunStatus) -> list[str]:
 
 
 def _line(who: str, *parts: str) -> str:
-    return "  ".join([who, *(" ".join(p.split()) for p in parts if p)])
+    return "  ".join([one_line(who), *(one_line(p) for p in parts if p)])
 
 
 def _phase(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:

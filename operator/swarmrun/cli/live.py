@@ -12,6 +12,7 @@ from rich.text import Text
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import AgentPhase, AgentStatus, Phase, SwarmRunStatus
 from swarmrun.cli.dag import tree
+from swarmrun.cli.printable import one_line, printable
 from swarmrun.cli.summary import duration
 
 WAY = (
@@ -56,7 +57,7 @@ def view(run: SwarmRun, status: SwarmRunStatus, lines: list[str], now: datetime)
     parts.append(_agents(status))
     ready = status.condition("Ready")
     if ready and ready.message and not status.phase.terminal:
-        parts.append(Text(f"{ready.reason}: {ready.message}", style="yellow"))
+        parts.append(Text(one_line(f"{ready.reason}: {ready.message}"), style="yellow"))
     parts += [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in lines[-5:]]
     return Group(*parts)
 
@@ -116,9 +117,9 @@ def _row(table: Table, label: str, agent: AgentStatus | None) -> None:
     doing = agent.last_tool if agent and phase in (AgentPhase.STARTING, AgentPhase.RUNNING) else ""
     said = doing or (agent.message if agent else "")
     table.add_row(
-        Text(label + again, style=style),
+        Text(printable(label) + again, style=style),
         Text(phase.value, style=style),
         str(agent.turns) if agent and agent.turns else "",
         f"{agent.tokens:,}" if agent and agent.tokens else "",
-        Text(" ".join(said.split()), style="dim"),
+        Text(one_line(said), style="dim"),
     )

@@ -76,11 +76,12 @@ def _age(directory: RunDirectory) -> str:
 
 def describe(ctx: typer.Context, name: RunName, namespace: Namespace = "", home: Home = "") -> None:
     """Tell a run as a story: conditions, plan, agents, merges, gates, judgements, result."""
+    from swarmrun.cli.printable import printable
     from swarmrun.cli.story import story
 
     place = where(ctx, home, namespace)
     found = place.runs.describe(place.runs.get(name, place.namespace))
-    typer.echo(story(found.run, found.state))
+    typer.echo(printable(story(found.run, found.state)))
 
 
 def get(
@@ -107,6 +108,7 @@ def logs(
     home: Home = "",
 ) -> None:
     """Print a run's events; with TASK, that agent's turns: what it said, called and got back."""
+    from swarmrun.cli.printable import printable
     from swarmrun.cli.transcript import event_lines, known_task, task_lines
 
     place = where(ctx, home, namespace)
@@ -118,7 +120,7 @@ def logs(
         busy = directory.busy()
         lines = task_lines(directory, task) if task else event_lines(directory)
         for line in lines[seen:]:
-            typer.echo(line)
+            typer.echo(printable(line))
         seen = max(seen, len(lines))
         if not follow or not busy:
             return

@@ -32,9 +32,13 @@ def resource(run: SwarmRun, output: Output) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Plain columns, as kubectl prints them: what a script may cut."""
+    from swarmrun.cli.printable import printable
+
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     for row in [columns, *rows]:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "   ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def end(run: SwarmRun, models: Source, *, color: bool) -> None:
@@ -45,6 +49,7 @@ def end(run: SwarmRun, models: Source, *, color: bool) -> None:
     from rich.text import Text
 
     from swarmrun.api.status import SwarmRunStatus
+    from swarmrun.cli.printable import one_line
     from swarmrun.cli.summary import next_commands, rows, verdict
 
     status = run.status or SwarmRunStatus()
@@ -57,8 +62,10 @@ def end(run: SwarmRun, models: Source, *, color: bool) -> None:
     shown.add_column("source", no_wrap=True)
     for row in rows(status, models):
         style = "red" if row.bad else ""
-        shown.add_row(row.what, Text(row.outcome, style=style), Text(row.source, style="dim"))
+        shown.add_row(
+            Text(one_line(row.what)), Text(one_line(row.outcome), style=style), Text(row.source, style="dim")
+        )
     console.print(shown)
-    console.print(Text(f"{run.metadata.name}: {verdict(status)}", style="bold"))
+    console.print(Text(one_line(f"{run.metadata.name}: {verdict(status)}"), style="bold"))
     for command in next_commands(run, status):
         console.print(Text(f"  {command}"), soft_wrap=True)

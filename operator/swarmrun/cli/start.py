@@ -164,6 +164,7 @@ class _Planned(Exception):
 def _until_planned(ctx: typer.Context, runs: Runs, directory: RunDirectory, output: Output) -> None:
     from swarmrun.cli import show
     from swarmrun.cli.dag import plan_text
+    from swarmrun.cli.printable import printable
     from swarmrun.cli.summary import exit_code, verdict
     from swarmrun.cli.watch import Watcher
 
@@ -181,12 +182,12 @@ def _until_planned(ctx: typer.Context, runs: Runs, directory: RunDirectory, outp
         pass
     status = directory.status()
     if status.plan is None:
-        typer.echo(f"{directory.name}: {verdict(status)}", err=True)
+        typer.echo(printable(f"{directory.name}: {verdict(status)}"), err=True)
         raise typer.Exit(exit_code(status) or 1)
     if output is not Output.TEXT:
         show.data(status.plan.dump(), output)
         return
-    typer.echo(plan_text(status.plan))
+    typer.echo(printable(plan_text(status.plan)))
     if not status.phase.terminal:
         approve = f"swarmrun approve {directory.name} plan && swarmrun resume {directory.name}"
         typer.echo(f"\ngo on with:  {approve}\nthrow away:  swarmrun delete {directory.name}")

@@ -59,11 +59,7 @@ def result(report: RunReport) -> ResultStatus | None:
 def agent(record: AgentRecord, progress: Mapping[str, AgentProgress]) -> AgentStatus:
     """The run's record, and while the agent works what it says of the attempt under way on top."""
     live = progress.get(record.instance)
-    if (
-        live is None
-        or not working(record)
-        or record.status.phase not in (AgentPhase.STARTING, AgentPhase.RUNNING)
-    ):
+    if live is None or not working(record):
         return record.status
     known = record.status
     return known.model_copy(
