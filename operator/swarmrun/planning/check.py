@@ -34,14 +34,14 @@ def check(plan: Plan, *, max_tasks: int = 12, existing: Collection[str] | None =
 def check_replan(
     new: Plan, kept: Plan, *, max_tasks: int = 12, existing: Collection[str] | None = None
 ) -> list[str]:
-    """`new` plans again what had not started; `kept` holds the tasks that had, and the contracts they
-    provide or use. Kept tasks may be named as dependencies, not changed."""
+    """`new` plans again what had not started; `kept` holds the tasks that had, with the old contracts. Kept
+    tasks may be named as dependencies, not changed; nor may contracts that they provide or use."""
     errors: list[str] = []
     old = {t.id: t for t in kept.tasks}
     for each in new.tasks:
         if each.id in old and each != old[each.id]:
             errors.append(f"task {each.id} has started already: leave it out or use another id for new work")
-    frozen = {c.id: c for c in kept.contracts}
+    frozen = {c.id: c for c in kept.contracts if c.id in _bound(kept)}
     for contract in new.contracts:
         before = frozen.get(contract.id)
         if before and (before.path, before.declaration) != (contract.path, contract.declaration):
@@ -52,15 +52,27 @@ def check_replan(
 
 
 def joined(new: Plan, kept: Plan) -> Plan:
-    """The plan that holds after a re-plan: what was kept, then what is new."""
-    tasks = {t.id for t in kept.tasks}
-    contracts = {c.id for c in kept.contracts}
+    """The plan that holds after a re-plan: what was kept, then what is new. Old contracts that no kept task
+    is bound to are dropped unless a new task names them, and then the new plan's words count."""
+    kept_tasks = {t.id for t in kept.tasks}
+    tasks = [*kept.tasks, *(t for t in new.tasks if t.id not in kept_tasks)]
+    bound = _bound(kept)
+    renewed = {c.id for c in new.contracts}
+    named = {identity for t in tasks for identity in (*t.provides, *t.uses)}
+    contracts = [c for c in kept.contracts if c.id in bound or (c.id in named and c.id not in renewed)]
+    contracts += [c for c in new.contracts if c.id not in bound]
     return kept.model_copy(
         update={
-            "tasks": [*kept.tasks, *(t for t in new.tasks if t.id not in tasks)],
-            "contracts": [*kept.contracts, *(c for c in new.contracts if c.id not in contracts)],
+            "tasks": tasks,
+            "contracts": contracts,
+            "criteria": kept.criteria or new.criteria,
         }
     )
+
+
+def _bound(kept: Plan) -> set[str]:
+    """Contracts that work has begun on."""
+    return {identity for t in kept.tasks for identity in (*t.provides, *t.uses)}
 
 
 def _ids(plan: Plan, max_tasks: int) -> Iterator[str]:

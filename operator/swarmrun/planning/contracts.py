@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from swarmrun.api.plan import Contract, ContractKind, Plan
-from swarmrun.code.imports import unresolved
 from swarmrun.code.languages import language
 from swarmrun.planning import python_contracts, tree_contracts
+from swarmrun.planning.imports import ImportCheck
 from swarmrun.planning.paths import owns
 from swarmrun.planning.python_contracts import Finding
 from swarmrun.planning.routes import named_route, serves
@@ -68,12 +68,13 @@ def imports_resolve(
     should hold and does not."""
     found: list[Breach] = []
     held = {c.path for c in plan.contracts}
+    check = ImportCheck(read, paths)
     owners = [t for t in plan.tasks if only_task in (None, t.id)]
     for path in sorted(p for p in paths if language(p) == "python"):
         owner = next((t.id for t in owners if any(owns(o, path) for o in t.owned_paths)), "")
         if not owner and (only_task is not None or path not in held):
             continue
-        for problem in unresolved(path, read(path), paths, read):
+        for problem in check.problems(path):
             found.append(
                 Breach("", owner, path, "an import that resolves", "", problem.line, problem.message)
             )

@@ -11,6 +11,9 @@ BROAD = frozenset({".", "./", "/", "*", "**", "**/", "**/*", "*/**"})
 
 def owns(pattern: str, path: str) -> bool:
     """Whether a path of the repository falls under an owned path."""
+    if not re.search(r"[*?\[]", pattern) and pattern not in BROAD:
+        plain = pattern.removeprefix("./").rstrip("/")
+        return path == plain or path.startswith(plain + "/")
     return overlap(pattern, path, exact=True)
 
 

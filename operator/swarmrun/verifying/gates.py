@@ -64,7 +64,7 @@ def detect(paths: Collection[str], read: Callable[[str], bytes]) -> list[Gate]:
         found.append(Gate(name="go-test", command="go test ./..."))
         found.append(Gate(name="go-vet", command="go vet ./..."))
     if "Cargo.toml" in names:
-        found.append(Gate(name="cargo-test", command="cargo test --quiet"))
+        found.append(Gate(name="cargo-test", command="cargo test"))
     makefile = next((text(name) for name in ("Makefile", "makefile", "GNUmakefile") if name in names), "")
     # Where a language's own gate is known, `make test` would run the same tests once more.
     if all(gate.name == "ruff" for gate in found) and re.search(r"^test\s*:", makefile, re.MULTILINE):

@@ -49,7 +49,8 @@ def _numbered(found: list[str]) -> list[str]:
 
 
 _PYTEST = re.compile(
-    r"^(?P<word>FAILED|ERROR) (?P<id>[^\s:]+\.\w+(?:::[^\[\n]*?(?:\[.*?\])?)?)(?: - .*)?$", re.MULTILINE
+    r"^(?P<word>FAILED|ERROR|SUBFAILED\S*) (?P<id>[^\s:]+\.\w+(?:::[^\[\n]*?(?:\[.*?\])?)?)(?: - .*)?$",
+    re.MULTILINE,
 )
 _PYTEST_LIVE = re.compile(r"^(?P<id>\S+\.py::\S.*?) (?:FAILED|ERROR)(?:\s+\[\s*\d+%\])?$", re.MULTILINE)
 _PYTEST_COLLECTING = re.compile(r"^_+ ERROR collecting (?P<id>.+?) _+$", re.MULTILINE)
@@ -64,7 +65,7 @@ def pytest(text: str) -> Iterator[str]:
         yield from (f"ERROR {m['id']}" for m in _PYTEST_COLLECTING.finditer(text))
 
 
-_UNITTEST = re.compile(r"^(?:FAIL|ERROR): (\w+) \(([\w.]+)\)(?: \[(.*)\])?", re.MULTILINE)
+_UNITTEST = re.compile(r"^(?:FAIL|ERROR): (\w+) \(([\w.]+)\)(?: [\[(](.*)[\])])?", re.MULTILINE)
 
 
 def unittest(text: str) -> Iterator[str]:
@@ -140,7 +141,7 @@ def javascript(text: str) -> Iterator[str]:
 
 
 _GO_TEST = re.compile(
-    r"^\s*--- FAIL: (?P<test>\S+)|^FAIL\s+(?P<package>\S+)(?P<build> \[.*\])?", re.MULTILINE
+    r"^\s*--- FAIL: (?P<test>\S+)|^FAIL[ \t]+(?P<package>\S+)(?P<build> \[.*\])?", re.MULTILINE
 )
 _GO_VET = re.compile(r"^(?:vet: )?(?:\./)?(?P<path>\S+\.go):\d+(?::\d+)?: (?P<text>.+)$", re.MULTILINE)
 
@@ -163,6 +164,7 @@ def go(text: str) -> Iterator[str]:
 
 
 _CARGO = re.compile(r"^test (?P<id>\S.*?) \.\.\. FAILED$", re.MULTILINE)
+_CARGO_LISTED = re.compile(r"^failures:\n(?P<ids>(?:    \S+\n)+)", re.MULTILINE)
 _RUSTC = re.compile(
     r"^error(?P<code>\[E\d+\])?: (?P<text>.+)\n\s*--> (?P<path>[^:\n]+):\d+:\d+", re.MULTILINE
 )
@@ -170,6 +172,8 @@ _RUSTC = re.compile(
 
 def cargo(text: str) -> Iterator[str]:
     yield from (m["id"] for m in _CARGO.finditer(text))
+    for match in _CARGO_LISTED.finditer(text):  # all there is with --quiet
+        yield from match["ids"].split()
     for match in _RUSTC.finditer(text):
         yield f"lint: {match['path']} {(match['code'] or '').strip('[]')} {match['text'].strip()}".replace(
             "  ", " "
