@@ -1,0 +1,68 @@
+# Everything runs in an environment of its own below .venv; each target installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export SWARMRUN_HOME ?= $(CURDIR)/build/home
+
+.PHONY: help install demo demo-unguarded helpdesk test test-kill lint format crds bench bench-merge clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "swarmrun needs Python >= 3.11; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+## make install          what development needs, into .venv
+install: $(STAMP)
+
+## make demo             a URL shortener from an empty repository, with recorded models and no network
+demo: $(STAMP)
+	@scripts/demo.sh url-shortener
+
+## make demo-unguarded   the same recording with the guards off: the bad result that they prevent
+demo-unguarded: $(STAMP)
+	@scripts/demo.sh url-shortener --no-guards
+
+## make helpdesk         a second example over an existing repository with one failing test
+helpdesk: $(STAMP)
+	@scripts/demo.sh helpdesk
+
+## make test             all tests
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+## make test-kill        kill -9 at every recorded step boundary and at random instants (minutes; prints its seed)
+test-kill: $(STAMP)
+	$(BIN)/python bench/kill_runs.py
+	$(BIN)/python bench/durable_kills.py
+
+## make lint             ruff, pyright, import-linter, generated files
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## make crds             crds/ from the pydantic models
+crds: $(STAMP)
+	$(BIN)/python -m swarmrun.api.crdgen crds
+
+## make bench            the figures: tables, and build/bench/*.json
+bench: $(STAMP)
+	$(BIN)/python bench/all.py
+
+## make bench-merge REPOS="dir dir …"   merges of real histories replayed
+bench-merge: $(STAMP)
+	$(BIN)/python bench/merge_bench.py $(REPOS)
+
+clean:
+	rm -rf build
