@@ -164,16 +164,17 @@ class Misbehaving:
         return play
 
     def cut(self, share: float, **said: Any) -> Behaviour:
-        """The beginning of a proper answer, ended as if it were whole (no error on the connection)."""
+        """A share of what comes before the finish, ended as if it were whole (no error on the connection)."""
         given: dict[str, Any] = {"model": "served", "seed": "cut", "usage": USAGE, **said}
 
         def play(h: Handler) -> None:
             whole = Said(**given)
-            events = list(
-                chat_events(whole, usage=True) if h.api == "chat" else responses_events(whole, encrypted=True)
-            )
+            if h.api == "chat":
+                events = list(chat_events(whole, usage=True))[:-3]  # finish, usage, [DONE]
+            else:
+                events = list(responses_events(whole, encrypted=True))[:-1]  # response.completed
             h.begin()
-            h.wfile.write(b"".join(events[: int(len(events) * share)]))
+            h.wfile.write(b"".join(events[: max(1, int(len(events) * share))]))
 
         return play
 

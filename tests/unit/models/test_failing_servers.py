@@ -162,7 +162,7 @@ def test_an_answer_in_one_piece_says_that_streaming_is_off(server, ask, profile)
     assert caught.value.reason == "StreamingUnsupported"
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.75])
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
 def test_a_stream_that_ends_without_a_finish_runs_none_of_its_calls(server, ask, profile, share):
     arguments = json.dumps({"path": "a.py", "content": "x" * 500})
     server.play(server.cut(share, text="I write.", calls=[("c1", "write_file", arguments)]))
