@@ -27,11 +27,13 @@ def show_diff(directory: RunDirectory, task: str, *, stat: bool = False) -> None
         base,
         head,
     ]
-    done = subprocess.run(command, stdout=sys.stdout.fileno(), stderr=subprocess.PIPE, text=True)
+    if sys.stdout.isatty():
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    else:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        sys.stdout.write(done.stdout)
     if done.returncode not in (0, -13):  # SIGPIPE: the reader had enough
-        raise GitError(
-            f"git diff {base[:12]} {head[:12]} failed", output=done.stderr, mend=done.stderr.strip()
-        )
+        raise GitError(f"git diff {base[:12]} {head[:12]} failed: {done.stderr.strip()}", output=done.stderr)
 
 
 def span(directory: RunDirectory, task: str) -> tuple[str, str]:
