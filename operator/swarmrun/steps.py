@@ -367,6 +367,8 @@ class Merged(StepModel):
     """New integration commit; empty while conflicts are left."""
     how: str = "Clean"
     files: list[MergedFile] = Field(default_factory=list[MergedFile])
+    findings: list[str] = Field(default_factory=list[str])
+    """Merged without conflict, and wrong all the same (an import that one side removed, say)."""
     conflicts: list[str] = Field(default_factory=list[str])
     """Paths left for the integrator."""
     evidence: str = ""

@@ -31,7 +31,7 @@ class Look:
     changed: list[str]
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
-    """Escalations: told on the status, no reason to refuse."""
+    """Escalations (`ownership: a.py`): told on the status, no reason to refuse."""
 
 
 def finish(world: RunWorld, given: Finish) -> Finished:
@@ -98,7 +98,7 @@ def _look_at_task(world: RunWorld, given: Finish, spec: RoleSpec, look: Look) ->
         others={t.id: t.owned_paths for t in plan.tasks if t.id != task.id},
     )
     look.problems += from_findings(findings)
-    look.notes += [f"{f.kind}: {f.message}" for f in findings if f.severity != "hard"]
+    look.notes += [f"{f.kind}: {f.path}" for f in findings if f.severity != "hard"]
     paths = [e.path for e in repo.list_tree(look.checkpoint)]
     for breach in verify(plan, lambda p: repo.read(look.checkpoint, p), paths, only_task=task.id):
         look.problems.append(Problem("contract", f"{breach}. Expected: {breach.expected}"))
@@ -122,13 +122,13 @@ def _look_at_merge(world: RunWorld, given: Finish, spec: RoleSpec, look: Look) -
         ),
     ]
     look.problems += from_findings(findings)
-    look.notes += [f"{f.kind}: {f.message}" for f in findings if f.severity != "hard"]
+    look.notes += [f"{f.kind}: {f.path}" for f in findings if f.severity != "hard"]
 
 
 def _look_at_fix(world: RunWorld, given: Finish, spec: RoleSpec, look: Look) -> None:
     findings = branch_guards.check_round(world.repo.path, given.brief.base, look.checkpoint)
     look.problems += from_findings(findings)
-    look.notes += [f"{f.kind}: {f.message}" for f in findings if f.severity != "hard"]
+    look.notes += [f"{f.kind}: {f.path}" for f in findings if f.severity != "hard"]
 
 
 def _look_at_notes(world: RunWorld, given: Finish, spec: RoleSpec, look: Look) -> None:
@@ -172,7 +172,7 @@ def _accept(
         accepted=True,
         commit=commit,
         checkpoint=look.checkpoint,
-        verified=not left,
+        verified=world.guards and not left,
         problems=[p.head[:300] for p in left] or [n[:300] for n in look.notes],
         summary=summary,
         blocked=asked.blocked,

@@ -30,7 +30,7 @@ def baseline(world: RunWorld, given: Baseline) -> BaselineDone:
     """Set-up, then the gates, on the base commit. Raises SandboxRefused `SetupFailed`."""
     box = world.box(given)
     set_up(world, box, given)
-    outcomes = [run_gate(world, box, gate) for gate in gates_of(world, given.commit)]
+    outcomes = _runnable(world, [run_gate(world, box, gate) for gate in gates_of(world, given.commit)])
     # Tests leave things behind; the planner reads the same tree.
     load(world, box, given.commit, "integration")
     world.store.put(BASELINE, OUTCOMES.dump_json(outcomes))
@@ -60,7 +60,7 @@ def run_gates(world: RunWorld, given: RunGates) -> GatesRun:
     gates = gates_of(world, given.commit)
     commit = _fixed(world, given, box, gates)
     outputs: dict[str, str] = {}
-    outcomes = [run_gate(world, box, gate, outputs) for gate in gates]
+    outcomes = _runnable(world, [run_gate(world, box, gate, outputs) for gate in gates])
     before = baseline_of(world)
     # A new failure is run once more: one that flips is flaky and does not count.
     again = new_failures(before, outcomes)
@@ -82,6 +82,12 @@ def run_gates(world: RunWorld, given: RunGates) -> GatesRun:
         artifact=artifact,
         failing_required=len(failing_required(status)),
     )
+
+
+def _runnable(world: RunWorld, outcomes: list[GateOutcome]) -> list[GateOutcome]:
+    """Nobody asked for a tool that is only guessed at and is not on this machine."""
+    guessed = not world.snapshot.gates
+    return [o for o in outcomes if not (guessed and o.why == "missing" and not o.required)]
 
 
 def _fixed(world: RunWorld, given: RunGates, box: Sandbox, gates: Sequence[Gate]) -> str:

@@ -40,11 +40,13 @@ def merge(world: RunWorld, given: Merge) -> Merged:
         author=signature(world, f"merge-{given.task}-{given.head[:12]}"),
         labels=("integration", given.task),
     )
-    files = [MergedFile(path=r.path, how=MergeHow(r.how)) for r in outcome.resolutions]
+    # What git merged by itself is no conflict; what the guards say of it is told all the same.
+    files = [MergedFile(path=r.path, how=MergeHow(r.how)) for r in outcome.resolutions if r.how != "Clean"]
+    findings = [f.message[:300] for f in outcome.findings if f.severity == "hard"][:5]
     if outcome.commit:
         repo.hold(outcome.commit)
         repo.record(outcome.commit, given.integration)
-        return Merged(commit=outcome.commit, how=outcome.how, files=files)
+        return Merged(commit=outcome.commit, how=outcome.how, files=files, findings=findings)
     partial = repo.commit_tree(
         outcome.partial_tree,
         [given.integration, given.head],

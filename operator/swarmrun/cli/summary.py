@@ -107,6 +107,8 @@ def _merge_rows(merge: MergeStatus) -> list[Row]:
         said = "conflict in " + ", ".join(f"{f.path} resolved by {f.how.value}" for f in merge.files)
     else:
         said = merge.how.value.lower()
+    if merge.reason and merge.how is not MergeHow.PARKED:
+        said += f"; guards: {merge.reason}"
     return [*refused, Row(f"merge {merge.task}", said, "measured", merge.how is MergeHow.PARKED)]
 
 

@@ -47,7 +47,13 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
     if merged.commit:
         note(
             desk,
-            MergeStatus(task=task_id, how=MergeHow(merged.how), files=merged.files, commit=merged.commit),
+            MergeStatus(
+                task=task_id,
+                how=MergeHow(merged.how),
+                files=merged.files,
+                commit=merged.commit,
+                reason="; ".join(merged.findings)[:512],
+            ),
         )
         return Landed(commit=merged.commit)
     outcome = yield from integrate(desk, task_id, head, attempt, merged)
