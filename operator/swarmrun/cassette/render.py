@@ -1,7 +1,7 @@
 """An answer in the words of each interface, whole or as a stream of events.
 
-Written from OpenAI's reference of chat/completions and Responses; complete enough for the SDK's types and for
-the framework's clients, reasoning and usage included.
+Written from the types of OpenAI's SDK and from what the framework's clients read; complete enough for both,
+reasoning and usage included.
 """
 
 from __future__ import annotations

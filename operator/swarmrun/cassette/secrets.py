@@ -6,7 +6,7 @@ import re
 
 HIDDEN = "[secret removed]"
 
-# Shapes that issuers document, and `key=value` forms with a value too random to be code. Program text in a
+# Shapes that common issuers' keys have, and `key=value` forms with a value too random to be code. Program text in a
 # recording must survive, so nothing is removed only for standing next to the word "token".
 _PATTERNS = (
     re.compile(r"\b(?:sk|pk|rk)-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}"),

@@ -19,7 +19,7 @@ KeySource = Callable[[], Awaitable[str]]
 """Gives the bearer key or token for one call. Raises PermissionDenied."""
 
 ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
-"""The scope of Azure OpenAI, as Microsoft's documentation of the v1 interface gives it."""
+"""The scope commonly used for Azure OpenAI; not yet tried against a real resource."""
 
 _DEFAULT_ENV = {"azure-openai": "AZURE_OPENAI_API_KEY"}
 

@@ -1,5 +1,7 @@
-"""List prices by model name, in US dollars per million tokens, as the makers' own price pages gave them in
-November 2026.
+"""List prices by model name, in US dollars per million tokens, gathered in November 2026.
+
+Claude: Anthropic's price page (a stored copy). GPT-5.2 to 5.5 and GPT-5 mini: tables of third parties that repeat
+OpenAI's list. Older OpenAI models: common knowledge, not looked up again. None was checked against a bill.
 
 They are a start, not a bill: resellers, regions, batch and priority tiers, surcharges for very long prompts
 and negotiated rates are not in here. A class overrides them (`prices`). A model that is missing, or whose

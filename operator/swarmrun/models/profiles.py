@@ -9,7 +9,9 @@ Why the fields are what they are:
 - GPT-5-class models are trained on `apply_patch`.
 - Reasoning models reject `temperature`; nobody gets one unless the class says so.
 
-Windows and output caps are what the makers document, rounded down; `max_output` is a choice (roomy for one
+Replay for DeepSeek was read in reports of its users; the other rows rest on common knowledge of the families and
+were run against no real server: `swarmrun doctor --probe` tells whether one holds. Windows are rounded down;
+`max_output` is a choice (roomy for one
 turn of an agent, small against a runaway). A window is what a prompt may fill before it is compacted: where
 long prompts cost extra (GPT-5.4 and later, above 272,000 tokens), it ends there.
 """

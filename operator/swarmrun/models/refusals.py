@@ -136,8 +136,9 @@ def _filtered(where: str, words: str) -> BadModelOutput:
     )
 
 
-# (reason, any of these in the server's words or code, mend); first match wins. Words of OpenAI, Azure OpenAI,
-# vLLM, llama.cpp, Ollama, Mistral and the aggregators, lower case.
+# (reason, any of these in the server's words or code, mend); first match wins. Lower case. Words as common
+# servers are known to use them, gathered without running those servers: what is not recognised is only told
+# without a mend.
 _RECOGNISED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("CassetteMismatch", ("cassette_mismatch",), "mend the cassette or record it again"),
     (
