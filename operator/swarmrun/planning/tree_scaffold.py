@@ -155,7 +155,9 @@ def _import_lines(tongue: str, text: str) -> list[str]:
     if tongue != "go":
         return [text.strip()]
     # `import ( … )`: one line a package, so that they can be compared and joined.
-    return [f"import {spec.strip()}" for spec in re.findall(r'(?:[\w.]+\s+)?"[^"]+"', text)]
+    return [
+        f"import {spec.strip()}" for spec in re.findall(r'(?:[\w.]+\s+)?"[^"]+"', text.removeprefix("import"))
+    ]
 
 
 def _added(

@@ -202,8 +202,30 @@ JSON = st.recursive(
     max_leaves=12,
 )
 NAMES = st.sampled_from(
-    "id title role instructions ownedPaths depends_on provides uses acceptance estimate kind path "
-    "declaration description name weight question providedBy".split()
+    (
+        *(
+            "id",
+            "title",
+            "role",
+            "instructions",
+            "ownedPaths",
+            "depends_on",
+            "provides",
+            "uses",
+            "acceptance",
+        ),
+        *(
+            "estimate",
+            "kind",
+            "path",
+            "declaration",
+            "description",
+            "name",
+            "weight",
+            "question",
+            "providedBy",
+        ),
+    )
 )
 ROW = st.dictionaries(NAMES, JSON, max_size=8)
 PLAN = st.fixed_dictionaries(
