@@ -40,13 +40,6 @@ def _line(who: str, *parts: str) -> str:
 def _phase(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:
     if after.isolation and after.isolation != before.isolation:
         yield _line(RUN, "isolation", after.isolation)
-    ready, was = after.condition("Ready"), before.condition("Ready")
-    reason = ready.reason if ready else ""
-    if after.phase != before.phase or (ready and was and reason != was.reason):
-        shown = reason if reason != after.phase.value else ""
-        yield _line(RUN, after.phase.value, after.progress, shown, ready.message if ready else "")
-    elif after.progress and after.progress != before.progress and before.progress:
-        yield _line(RUN, after.phase.value, after.progress)
     if after.result and after.result.branch and (before.result is None or after.result != before.result):
         beside = (
             "beside the wanted branch, which holds somebody else's commits" if after.result.beside else ""
@@ -54,6 +47,13 @@ def _phase(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:
         yield _line(
             RUN, "published", after.result.branch, after.result.commit[:12], beside, after.result.pull_request
         )
+    ready, was = after.condition("Ready"), before.condition("Ready")
+    reason = ready.reason if ready else ""
+    if after.phase != before.phase or (ready and was and reason != was.reason):
+        shown = reason if reason != after.phase.value else ""
+        yield _line(RUN, after.phase.value, after.progress, shown, ready.message if ready else "")
+    elif after.progress and after.progress != before.progress and before.progress:
+        yield _line(RUN, after.phase.value, after.progress)
 
 
 def _plan(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:

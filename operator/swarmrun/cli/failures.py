@@ -10,8 +10,8 @@ import typer
 from swarmrun.errors import SwarmRunError
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while a run was at work; `mend` says how to go on."""
+class Interrupted(Exception):
+    """Ctrl-C while a run was at work; `mend` says how to go on. No KeyboardInterrupt: typer swallows those."""
 
     def __init__(self, mend: str) -> None:
         super().__init__(mend)
@@ -31,7 +31,7 @@ def report(exc: BaseException, *, as_json: bool) -> int:
             field=getattr(exc, "field", ""),
             as_json=as_json,
         )
-    if isinstance(exc, (KeyboardInterrupt, typer.Abort)):
+    if isinstance(exc, (Interrupted, KeyboardInterrupt, typer.Abort)):
         return _say("interrupted", getattr(exc, "mend", ""), "Interrupted", 130, as_json=as_json)
     if isinstance(exc, BrokenPipeError):
         # `swarmrun list | head`: the reader has had enough.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.cli.events import events
 from swarmrun.local.directory import RunDirectory
+from swarmrun.local.lock import holder
 
 
 class Watcher:
-    """Told every status; a directory's `events.log` gets each event once, whoever else watches."""
+    """Told every status. Who works on the run also writes `events.log`; followers only print."""
 
     def __init__(self, directory: RunDirectory, *, out: TextIO | None = None, color: bool = True) -> None:
         self._directory = directory
@@ -28,7 +30,7 @@ class Watcher:
         status = run.status or SwarmRunStatus()
         lines = [f"{datetime.now():%H:%M:%S} {line}" for line in events(self._last, status)]
         self._last = status
-        if lines:
+        if lines and holder(self._directory.lock) == os.getpid():
             self._log(lines)
         if self._screen is not None:
             self._screen.run = run

@@ -12,8 +12,8 @@ from swarmrun.errors import Conflict, StorageUnavailable
 class Lock:
     """flock on a file that also names the holder's process id, for people."""
 
-    def __init__(self, path: Path) -> None:
-        """Takes it. Raises Conflict when another process holds it."""
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        """Takes it. Raises Conflict when another process holds it, unless it is to `wait`."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -23,7 +23,7 @@ class Lock:
                 f"cannot open {path}: {exc.strerror}", mend="check SWARMRUN_HOME"
             ) from exc
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as exc:
             os.close(self._file)
             raise Conflict(f"another process ({holder(path) or 'unknown'}) works on this run") from exc

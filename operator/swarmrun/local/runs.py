@@ -134,7 +134,7 @@ class Runs:
         if run.spec.cancel:
             raise InvalidResource("spec.cancel is true: there is nothing to start", field="spec.cancel")
         run, cls = absolute_run(run, source_dir), absolute_class(cls, source_dir)
-        with Lock(directory.path.parent / f".{directory.name}.start"):
+        with Lock(directory.path.parent / f".{directory.name}.start", wait=True):
             if (directory.path / "run.json").exists():
                 return self._same(directory, run)
             instance = f"{run.metadata.name[:40].rstrip('-')}-{secrets.token_hex(3)}"

@@ -51,7 +51,7 @@ def test_a_run_prints_its_events_its_table_and_the_next_command(cli: Any, run_fi
 
 
 def test_a_cassettes_models_are_marked_scripted(cli: Any, run_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("version: 1\nentries: []\n")
+    (tmp_path / "c.yaml").write_text("entries: []\n")
     text = run_file.read_text().replace("http://127.0.0.1:9/v1", "cassette:c.yaml").replace("key", "none")
     run_file.write_text(text)
     done = cli("run", "-f", str(run_file))
