@@ -13,10 +13,15 @@ from swarmrun.planning.routes import named_route
 from swarmrun.planning.sources import Sources
 
 
+def declaration_in(proposal: str) -> str:
+    """The declaration that a proposal consists of, a fence around it left out."""
+    return loose.unfenced(proposal.strip()).strip()
+
+
 def classify(contract: Contract, proposal: str) -> Literal["additive", "breaking"]:
     """`proposal` is the whole new declaration. Additive: everything that was declared is still there and
     can be used as before. Prose, or what does not parse, is breaking: nobody can tell."""
-    text = loose.unfenced(proposal).strip()
+    text = declaration_in(proposal)
     if not text:
         return "breaking"
     if text == contract.declaration.strip():

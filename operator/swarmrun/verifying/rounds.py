@@ -1,4 +1,4 @@
-"""Whether a fix round is kept, and whether there is another one."""
+"""Whether a fix round is kept, and whether anything is left to fix."""
 
 from __future__ import annotations
 
@@ -40,17 +40,3 @@ def better(before: RoundState, after: RoundState) -> tuple[bool, str]:
 def good(state: RoundState, threshold: int) -> bool:
     """Nothing is left that a fixer must mend."""
     return not state.failing_required and not state.breaches and state.score >= threshold
-
-
-def done(
-    best: RoundState, *, threshold: int, rounds: int, max_rounds: int, last_kept: bool = True
-) -> tuple[bool, str]:
-    """Whether the loop ends with `best`, and why. `rounds` fix rounds were made; `last_kept` is False when
-    the last one made nothing better: such a round closes nothing, and another one would be paid for hope."""
-    if good(best, threshold):
-        return True, f"score {best.score} reaches {threshold}"
-    if rounds and not last_kept:
-        return True, "the last round closed nothing"
-    if rounds >= max_rounds:
-        return True, f"{max_rounds} fix rounds are used up"
-    return False, ""
