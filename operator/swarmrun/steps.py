@@ -365,6 +365,8 @@ class Merge(RunRef):
 class Merged(StepModel):
     commit: str = ""
     """New integration commit; empty while conflicts are left."""
+    combined: bool = True
+    """False: its tree is the branch's own."""
     how: str = "Clean"
     files: list[MergedFile] = Field(default_factory=list[MergedFile])
     findings: list[str] = Field(default_factory=list[str])
@@ -394,6 +396,20 @@ class GatesRun(StepModel):
     """Contracts that the code does not keep."""
     artifact: str = ""
     failing_required: int = 0
+
+
+class BatchGates(BoxRef):
+    """Gates on a batch of merged branches, before it counts; no fixes, no contracts."""
+
+    commit: str
+    unmerged: int = 0
+    """Tasks whose work is not in it yet: their scaffold may fail tests that are not to blame."""
+
+
+class BatchChecked(StepModel):
+    red: bool
+    summary: str = ""
+    """The new failures and the head of the first traceback."""
 
 
 class Sample(RunRef):
@@ -500,6 +516,7 @@ CHECKPOINT = Step[CheckpointTaken](name="checkpoint", out=CheckpointTaken)
 FINISH = Step[Finished](name="finish", out=Finished)
 ORDER = Step[Ordered](name="order", out=Ordered)
 MERGE = Step[Merged](name="merge", out=Merged)
+BATCH_GATES = Step[BatchChecked](name="batch_gates", out=BatchChecked)
 GATES = Step[GatesRun](name="gates", out=GatesRun)
 SAMPLE = Step[Sampled](name="judge_sample", out=Sampled)
 TALLY = Step[Tallied](name="judge_tally", out=Tallied)
@@ -527,6 +544,7 @@ STEPS: dict[str, Step[Any]] = {
         FINISH,
         ORDER,
         MERGE,
+        BATCH_GATES,
         GATES,
         SAMPLE,
         TALLY,

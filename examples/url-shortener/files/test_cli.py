@@ -1,7 +1,6 @@
 import pytest
 
 from shortener import cli
-from shortener.formats import slug
 from shortener.models import Link
 
 
@@ -32,11 +31,6 @@ def test_add_prints_the_code(capsys):
     assert capsys.readouterr().out == "fake1\n"
 
 
-def test_a_title_becomes_the_code(capsys):
-    assert cli.main(["add", "https://example.org", "--title", "My Page!"]) == 0
-    assert capsys.readouterr().out == "mypage\n"
-
-
 def test_a_bad_address_is_told(capsys):
     assert cli.main(["add", "ftp://example.org"]) == 2
     assert "not a web address" in capsys.readouterr().err
@@ -47,8 +41,3 @@ def test_list_and_stats(capsys):
     cli.main(["list"])
     cli.main(["stats"])
     assert "fake1  https://example.org" in capsys.readouterr().out
-
-
-def test_a_slug_holds_letters_and_digits_and_is_long_enough():
-    assert slug("Read me, 42") == "readme42"
-    assert slug("a") == "a000"

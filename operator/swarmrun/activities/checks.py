@@ -66,7 +66,7 @@ async def _gates_text(world: RunWorld, given: Call, box: Sandbox, which: str) ->
         old = before.get(gate.name, set())
         rows += [f"  {'baseline' if f in old else 'new'}: {f}" for f in outcome.failures[:40]]
         if not outcome.passed:
-            rows.append(first_traceback(done.stdout))
+            rows.append(gates.first_failure(done.stdout))
     return "\n".join(rows)
 
 
@@ -75,15 +75,6 @@ LINTERS = ("ruff", "lint", "fmt", "format", "eslint", "vet", "mypy", "pyright", 
 
 def is_lint(name: str, command: str) -> bool:
     return any(word in f"{name} {command}" for word in LINTERS)
-
-
-def first_traceback(output: str) -> str:
-    """The first failure's text: the others often have the same cause."""
-    for mark in ("Traceback (most recent call last)", "= FAILURES =", "= ERRORS =", "--- FAIL", "not ok"):
-        at = output.find(mark)
-        if at >= 0:
-            return output[at : at + 3000]
-    return output.strip()[-2000:]
 
 
 # ---------------------------------------------------------------- at the end of a task

@@ -12,7 +12,7 @@ from swarmrun.activities.world import AUTHOR, RunWorld
 from swarmrun.api.run import Gate
 from swarmrun.planning.contracts import verify
 from swarmrun.ports import Sandbox
-from swarmrun.steps import Baseline, BaselineDone, GatesRun, RunGates
+from swarmrun.steps import Baseline, BaselineDone, BatchChecked, BatchGates, GatesRun, RunGates
 from swarmrun.verifying.gates import (
     GateOutcome,
     compare,
@@ -84,6 +84,27 @@ def run_gates(world: RunWorld, given: RunGates) -> GatesRun:
     )
 
 
+def batch_gates(world: RunWorld, given: BatchGates) -> BatchChecked:
+    """Whether branches that were green one by one are so together. Only required gates count."""
+    box = world.box(given)
+    load(world, box, given.commit, "integration")
+    gates = [g for g in gates_of(world, given.commit) if g.required]
+    outputs: dict[str, str] = {}
+    outcomes = [run_gate(world, box, gate, outputs) for gate in gates]
+    if given.unmerged:
+        # Tests that run into the scaffold of work that is still to come are not anybody's fault.
+        outcomes = [o for o in outcomes if "NotImplementedError" not in outputs[o.gate]]
+    before = baseline_of(world)
+    again = new_failures(before, outcomes)
+    status = compare(before, outcomes, [run_gate(world, box, g) for g in gates if g.name in again])
+    red = [s for s in status if not s.passed]
+    load(world, box, given.commit, "integration")
+    summary = "; ".join(f"{s.name}: {', '.join(s.new_failures[:5]) or s.message}" for s in red)
+    if red:
+        summary += "\n" + first_failure(outputs[red[0].name])
+    return BatchChecked(red=bool(red), summary=summary[:4000])
+
+
 def _runnable(world: RunWorld, outcomes: list[GateOutcome]) -> list[GateOutcome]:
     """Nobody asked for a tool that is only guessed at and is not on this machine."""
     guessed = not world.snapshot.gates
@@ -124,3 +145,12 @@ def _breaches(world: RunWorld, plan_key: str, commit: str) -> list[str]:
     paths = [e.path for e in world.repo.list_tree(commit)]
     found = verify(world.plan(plan_key), lambda p: world.repo.read(commit, p), paths)
     return [f"{b} (expected {b.expected}; provided by task {b.task or 'nobody'})" for b in found]
+
+
+def first_failure(output: str) -> str:
+    """The first failure's text: the others often have the same cause."""
+    for mark in ("Traceback (most recent call last)", "= FAILURES =", "= ERRORS =", "--- FAIL", "not ok"):
+        at = output.find(mark)
+        if at >= 0:
+            return output[at : at + 3000]
+    return output.strip()[-2000:]

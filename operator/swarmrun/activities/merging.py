@@ -46,7 +46,13 @@ def merge(world: RunWorld, given: Merge) -> Merged:
     if outcome.commit:
         repo.hold(outcome.commit)
         repo.record(outcome.commit, given.integration)
-        return Merged(commit=outcome.commit, how=outcome.how, files=files, findings=findings)
+        return Merged(
+            commit=outcome.commit,
+            combined=repo.tree_of(outcome.commit) != repo.tree_of(given.head),
+            how=outcome.how,
+            files=files,
+            findings=findings,
+        )
     partial = repo.commit_tree(
         outcome.partial_tree,
         [given.integration, given.head],

@@ -46,6 +46,7 @@ BODIES: Mapping[str, tuple[type[steps.RunRef], Body]] = {
     steps.FINISH.name: (steps.Finish, finish.finish),
     steps.ORDER.name: (steps.Order, merging.order),
     steps.MERGE.name: (steps.Merge, merging.merge),
+    steps.BATCH_GATES.name: (steps.BatchGates, gates.batch_gates),
     steps.GATES.name: (steps.RunGates, gates.run_gates),
     steps.SAMPLE.name: (steps.Sample, judging.sample),
     steps.TALLY.name: (steps.Tally, judging.tally),

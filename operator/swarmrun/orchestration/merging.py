@@ -18,6 +18,8 @@ class Landed:
     """How a branch's merge ended; without a commit it is parked for `reason`."""
 
     commit: str = ""
+    combined: bool = True
+    """False: the merged tree is the branch's own, nothing of others came in."""
     reason: str = ""
     refused: list[str] = field(default_factory=list[str])
 
@@ -55,7 +57,7 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
                 reason="; ".join(merged.findings)[:512],
             ),
         )
-        return Landed(commit=merged.commit)
+        return Landed(commit=merged.commit, combined=merged.combined)
     outcome = yield from integrate(desk, task_id, head, attempt, merged)
     desk.lent(outcome)
     if outcome.status == "Finished" and outcome.commit:

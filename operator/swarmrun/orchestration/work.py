@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from swarmrun.api.status import AgentPhase, Phase
-from swarmrun.orchestration import budget, merging, plan_and_baseline
+from swarmrun.orchestration import budget, plan_and_baseline
+from swarmrun.orchestration.batches import start_merge
+from swarmrun.orchestration.board import Board, Item, again_or_failed, branch_of, skip
 from swarmrun.orchestration.desk import Desk
 from swarmrun.orchestration.flow import Flow, Race, Until, Work, settle
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
@@ -21,46 +20,7 @@ from swarmrun.steps import (
     ContractIssue,
     Release,
     Result,
-    TaskRef,
 )
-
-ATTEMPTS = 2
-"""A failed or parked task gets one fresh attempt with the evidence (design)."""
-FINAL = frozenset({"BudgetExceeded", "PermissionDenied", "ModelRefused", "Cancelled", "SandboxRefused"})
-"""Reasons that a fresh attempt cannot mend."""
-PLANNER_CALLS_FOR_CONTRACTS = 2
-"""Breaking contract changes a run may pay a planner call for (design)."""
-
-State = Literal["waiting", "working", "finished", "merging", "merged", "parked", "failed", "skipped"]
-
-
-@dataclass
-class Item:
-    """A task and where it stands."""
-
-    ref: TaskRef
-    state: State = "waiting"
-    attempt: int = 0
-    head: str = ""
-    base: str = ""
-    evidence: str = ""
-    summary: str = ""
-    reason: str = ""
-    allowance: budget.Allowance = budget.Allowance(0, None)
-
-
-@dataclass
-class Board:
-    desk: Desk
-    items: dict[str, Item] = field(default_factory=dict[str, Item])
-    merge: Flow[None] | None = None
-    workers: list[Flow[None]] = field(default_factory=list[Flow[None]])
-    replanned: bool = False
-    planner_calls: int = PLANNER_CALLS_FOR_CONTRACTS
-    amendments: int = 0
-
-    def unfinished(self) -> list[Item]:
-        return [i for i in self.items.values() if i.state != "merged"]
 
 
 def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
@@ -104,10 +64,6 @@ def take_plan(board: Board, plan: AcceptedPlan) -> None:
             continue
         board.items[ref.id] = Item(ref)
         desk.record(ref.id, ref.role.value, branch_of(desk, ref.id))
-
-
-def branch_of(desk: Desk, task_id: str) -> str:
-    return f"swarm-tasks/{desk.given.name}/{task_id}"
 
 
 # ---------------------------------------------------------------- agents
@@ -183,68 +139,6 @@ def attempt(board: Board, item: Item) -> Work[None]:
     yield from again_or_failed(
         board, item, "failed", result.reason, f"{result.reason}: {result.message}", result.refused
     )
-
-
-def again_or_failed(
-    board: Board, item: Item, state: State, reason: str, why: str, refused: list[str]
-) -> Work[None]:
-    """One fresh attempt with the evidence, then it is over for this task."""
-    desk = board.desk
-    item.reason = reason
-    if item.attempt < ATTEMPTS and reason not in FINAL:
-        text = f"Attempt {item.attempt} of this task ended: {why}\n" + "\n".join(f"- {r}" for r in refused)
-        item.evidence = yield from desk.evidence(f"{item.ref.id}-attempt-{item.attempt}", text)
-        note = f"{item.ref.id}: attempt {item.attempt} ended {why[:200]}; one fresh attempt"
-        desk.report.notes = [*desk.report.notes, note][:50]
-        item.state = "waiting"
-        desk.record(item.ref.id, item.ref.role.value).status.phase = AgentPhase.PENDING
-        return
-    item.state = state
-    status = desk.record(item.ref.id, item.ref.role.value).status
-    status.phase = AgentPhase.PARKED if state == "parked" else AgentPhase.FAILED
-    status.reason, status.message = reason, why[:512]
-    desk.show()
-
-
-def skip(board: Board, item: Item) -> None:
-    item.state, item.reason = "skipped", "DependencyFailed"
-    status = board.desk.record(item.ref.id, item.ref.role.value).status
-    missing = [d for d in item.ref.depends_on if d not in board.items or board.items[d].state != "merged"]
-    status.phase, status.reason = AgentPhase.SKIPPED, "DependencyFailed"
-    status.message = f"depends on {', '.join(missing)}"
-    board.desk.show()
-
-
-# ---------------------------------------------------------------- merging
-
-
-def start_merge(board: Board) -> None:
-    """A batch is what is finished when integration is free."""
-    if board.merge is not None:
-        return
-    batch = [i for i in board.items.values() if i.state == "finished"]
-    if batch:
-        for item in batch:
-            item.state = "merging"
-        board.merge = Flow(merge(board, batch))
-
-
-def merge(board: Board, batch: list[Item]) -> Work[None]:
-    desk = board.desk
-    busy = any(i.state == "working" for i in board.items.values())
-    desk.show(desk.report.phase if busy else Phase.MERGING)
-    order = yield from merging.order(desk, {i.ref.id: i.head for i in batch})
-    for task_id in order:
-        item = board.items[task_id]
-        outcome = yield from merging.merge_one(desk, task_id, item.head, item.attempt)
-        if outcome.commit:
-            desk.integration = outcome.commit
-            item.state = "merged"
-            desk.record(task_id, item.ref.role.value).status.phase = AgentPhase.MERGED
-            desk.show()
-        else:
-            yield from again_or_failed(board, item, "parked", "Parked", outcome.reason, outcome.refused)
-    desk.show(Phase.RUNNING)
 
 
 # ---------------------------------------------------------------- contracts and re-plans
