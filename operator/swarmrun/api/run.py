@@ -27,6 +27,7 @@ class CredentialRef(ApiModel):
     """A Secret of the run's namespace."""
 
     name: Name
+    """Name of the Secret."""
 
 
 class Repository(ApiModel):
@@ -42,7 +43,9 @@ class PullRequestSpec(ApiModel):
     enabled: bool = False
     """Open (or update) a pull request to the base branch after the push. Default: no."""
     title: Annotated[str, StringConstraints(max_length=200)] = ""
+    """Default: the goal's first line."""
     draft: bool = False
+    """Open it as a draft. Default: no."""
     provider: Literal["", "github", "gitlab", "azure-devops", "gitea"] = ""
     """Host's kind. Default: told from the URL."""
 
@@ -51,6 +54,7 @@ class Publish(ApiModel):
     branch: Branch | None = None
     """Branch that receives the result. Default: `swarm/<name>`."""
     pull_request: PullRequestSpec = Field(default_factory=PullRequestSpec)
+    """Default: the branch only."""
     approval: bool = False
     """Wait for an approval (`publish`) before anything is pushed."""
     partial: bool = False
@@ -65,10 +69,15 @@ class PlanSpec(ApiModel):
     approval: bool = False
     """Wait for an approval (`plan`) before any agent starts."""
     max_tasks: Annotated[int, Field(ge=1, le=100)] = 12
+    """A plan with more goes back to the planner. Default 12."""
     summary: Annotated[str, StringConstraints(max_length=4000)] = ""
+    """Of the user's own plan."""
     tasks: Annotated[list[Task], Field(max_length=100)] = Field(default_factory=list[Task])
+    """The user's own plan. Default: the planner makes one."""
     contracts: Annotated[list[Contract], Field(max_length=200)] = Field(default_factory=list[Contract])
+    """Contracts between `tasks`."""
     criteria: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
+    """Added to the judge's rubric."""
 
     def given(self) -> Plan | None:
         """The user's own plan, when there is one."""
@@ -108,14 +117,18 @@ class Resources(ApiModel):
 
 class EnvVar(ApiModel):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+    """Name of the variable."""
     value: Annotated[str, StringConstraints(max_length=4000)] = ""
+    """Its value. No secrets: agents can read it."""
 
 
 class EgressRule(ApiModel):
     """One allowed destination (clusters only; a local sandbox has all of the network or none)."""
 
     cidr: Annotated[str, StringConstraints(max_length=50)] = ""
+    """Addresses, e.g. `10.0.0.0/8`."""
     ports: Annotated[list[int], Field(max_length=20)] = Field(default_factory=list[int])
+    """TCP ports. Default: all."""
 
 
 class Egress(ApiModel):
@@ -124,7 +137,9 @@ class Egress(ApiModel):
     enabled: bool = False
     """Any destination."""
     dns: bool = False
+    """Names may be resolved. Default: no."""
     allow: Annotated[list[EgressRule], Field(max_length=50)] = Field(default_factory=list[EgressRule])
+    """Destinations besides `enabled`."""
 
 
 class SandboxOptions(ApiModel):
@@ -136,7 +151,9 @@ class SandboxOptions(ApiModel):
     """Shell commands that prepare a clone (install dependencies). Run once on the base; their result is
     cloned for each task where the provider can, else they run again."""
     resources: Resources = Field(default_factory=Resources)
+    """What one sandbox may use."""
     env: Annotated[list[EnvVar], Field(max_length=100)] = Field(default_factory=list[EnvVar])
+    """Environment of agents' commands."""
     egress: Egress = Field(default_factory=Egress)
 
 
@@ -144,12 +161,15 @@ class Gate(ApiModel):
     """A command that must exit 0. Failures that the base had already do not count."""
 
     name: Name
+    """Unique among the gates."""
     command: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+    """Shell command, run at the repository's root."""
     fix: Annotated[str, StringConstraints(max_length=4000)] = ""
     """A safe automatic fix (formatter, linter), run before the gate."""
     required: bool = True
     """A required gate with new failures caps the score below the threshold."""
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 900
+    """Then it counts as failed. Default 900."""
 
 
 class JudgeSpec(ApiModel):
@@ -158,24 +178,30 @@ class JudgeSpec(ApiModel):
     rubric: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
     """Default: works as asked, contracts and structure, tests, security hygiene."""
     max_fix_rounds: Annotated[int, Field(ge=0, le=10)] = 3
+    """Rounds of fixing after the first judgement. Default 3."""
     samples: Annotated[int, Field(ge=1, le=5)] = 3
     """Judgements per round, criteria permuted; the majority counts."""
 
 
 class SwarmRunSpec(ApiModel):
-    goal: Annotated[str, StringConstraints(min_length=1)]
+    goal: Annotated[str, StringConstraints(min_length=1), Field(json_schema_extra={"maxLength": 32 * 1024})]
     """What is to be done, at most 32 KiB. Immutable once started."""
     repository: Repository
+    """Where the work happens. Immutable once started."""
     publish: Publish = Field(default_factory=Publish)
+    """Where the result goes. Default: branch `swarm/<name>`, no pull request."""
     mode: Mode = Mode.AUTO
+    """Swarm, one agent, or decided by code. Default Auto."""
     plan: PlanSpec = Field(default_factory=PlanSpec)
     budget: Budget = Field(default_factory=Budget)
     parallelism: Annotated[int, Field(ge=1, le=100)] | None = None
     """Agents at work at once. Default: the class's, else 4."""
     sandbox: SandboxOptions = Field(default_factory=SandboxOptions)
+    """How sandboxes are made. Default: the class's."""
     gates: Annotated[list[Gate], Field(max_length=20)] = Field(default_factory=list[Gate])
     """Default: the class's; without any, what the repository shows (pytest, ruff, npm test, go test …)."""
     judge: JudgeSpec = Field(default_factory=JudgeSpec)
+    """How the result is judged. Default: the class's."""
     skills: Annotated[list[TaskId], Field(max_length=20)] = Field(default_factory=list[TaskId])
     """Skills that every agent is given."""
     class_name: Name | None = None
@@ -201,20 +227,30 @@ class ObjectMeta(ApiModel):
     """The part of Kubernetes' ObjectMeta that counts here; the rest is kept but not looked at."""
 
     name: Name
+    """DNS label; unique in its namespace."""
     namespace: Name = "default"
+    """Default `default`."""
     generation: int = 1
+    """Counts changes of the spec."""
     uid: str = ""
+    """Given by the API server; empty locally."""
     labels: dict[str, str] = Field(default_factory=dict[str, str])
+    """Free labels."""
     annotations: dict[str, str] = Field(default_factory=dict[str, str])
+    """Free annotations."""
     model_config = ConfigDict(extra="ignore")
 
 
 class SwarmRun(ApiModel):
     api_version: Literal["swarmrun.dev/v1alpha1"] = API_VERSION
+    """Always `swarmrun.dev/v1alpha1`."""
     kind: Literal["SwarmRun"] = "SwarmRun"
+    """Always `SwarmRun`."""
     metadata: ObjectMeta
     spec: SwarmRunSpec
+    """What is wanted."""
     status: SwarmRunStatus | None = None
+    """What was seen; written by the controller only."""
 
 
 __all__ = ["Mode", "ObjectMeta", "RepoPath", "SwarmRun", "SwarmRunSpec"]

@@ -48,27 +48,41 @@ class Prices(ApiModel):
     """US dollars per million tokens."""
 
     input: Usd | None = None
+    """Input tokens that were not cached. Absent: the built-in table's."""
     cached_input: Usd | None = None
+    """Input tokens read from the provider's cache. Absent: the table's."""
     cache_write: Usd | None = None
+    """Input tokens written to it. Absent: the table's."""
     output: Usd | None = None
+    """Output tokens, reasoning included. Absent: the table's."""
 
 
 class ProfileOverrides(ApiModel):
     """Where the built-in table does not know a model or is wrong. Absent: the table's value."""
 
     api: Literal["responses", "chat"] | None = None
+    """Which interface of the endpoint is spoken."""
     reasoning_effort: Annotated[str, StringConstraints(max_length=20)] | None = None
+    """As the model names it; empty: not sent."""
     reasoning_replay: Literal["none", "encrypted", "reasoning_content", "reasoning_details"] | None = None
+    """How reasoning of earlier turns goes back to the server."""
     temperature: Annotated[str, StringConstraints(pattern=r"^[0-9](\.[0-9]+)?$")] | None = None
+    """Sent only when set here or in the table."""
     json_schema: Literal["strict", "object", "none"] | None = None
+    """How an answer in JSON is asked for."""
     parallel_tools: bool | None = None
+    """Several tool calls in one answer."""
     edit_tool: Literal["edit_file", "apply_patch"] | None = None
+    """Tool that agents edit files with."""
     context_window: Annotated[int, Field(ge=2000)] | None = None
+    """Tokens of input and output together."""
     max_output: Annotated[int, Field(ge=256)] | None = None
+    """Tokens one answer may have."""
 
 
 class ModelTier(ApiModel):
     provider: Literal["openai", "azure-openai", "compatible"] = "compatible"
+    """Whose interface it is. Default compatible (any OpenAI-compatible server)."""
     endpoint: Annotated[str, StringConstraints(max_length=1000)] = ""
     """Base URL, e.g. `http://127.0.0.1:8000/v1`. Default for openai: its public address.
     `cassette:FILE` (local runs only, relative to the resource's file) answers from a recording."""
@@ -83,8 +97,11 @@ class Models(ApiModel):
     """At least `standard`; the others default to it."""
 
     standard: ModelTier
+    """Used by every role whose tier is not given."""
     premium: ModelTier | None = None
+    """For planning, merging and judging. Default: standard."""
     light: ModelTier | None = None
+    """For reading and notes. Default: standard."""
 
     def tier(self, tier: Tier) -> ModelTier:
         return {Tier.PREMIUM: self.premium, Tier.LIGHT: self.light}.get(tier) or self.standard
@@ -115,6 +132,7 @@ class JudgeDefaults(ApiModel):
     threshold: Annotated[int, Field(ge=0, le=100)] = 70
     """A run may ask for more, never for less."""
     rubric: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
+    """Criteria where a run names none. Default: works as asked, structure, tests, security."""
 
 
 class SwarmClassSpec(ApiModel):
@@ -129,8 +147,11 @@ class SwarmClassSpec(ApiModel):
     parallelism: Annotated[int, Field(ge=1, le=100)] = 4
     """Agents of one run at work at once, at most."""
     gates: Annotated[list[Gate], Field(max_length=20)] = Field(default_factory=list[Gate])
+    """For runs that name none. Default: what the repository shows."""
     judge: JudgeDefaults = Field(default_factory=JudgeDefaults)
+    """Ground rules of judging."""
     repositories: AllowedRepositories = Field(default_factory=AllowedRepositories)
+    """Which repositories runs may name."""
 
     def tier_of(self, role: AgentRole) -> Tier:
         return self.roles.get(role) or DEFAULT_ROLES[role]
@@ -143,6 +164,10 @@ class ClassMeta(ObjectMeta):
 
 class SwarmClass(ApiModel):
     api_version: Literal["swarmrun.dev/v1alpha1"] = API_VERSION
+    """Always `swarmrun.dev/v1alpha1`."""
     kind: Literal["SwarmClass"] = "SwarmClass"
+    """Always `SwarmClass`."""
     metadata: ClassMeta
+    """Its name is what runs refer to."""
     spec: SwarmClassSpec
+    """What holds for its runs."""
