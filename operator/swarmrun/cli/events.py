@@ -78,13 +78,17 @@ def _agents(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:
 
 
 def _told(agent: AgentStatus) -> tuple[object, ...]:
-    return (agent.phase, agent.attempts, agent.turns, agent.last_tool, agent.reason, agent.verified)
+    return (
+        *(agent.phase, agent.attempts, agent.turns, agent.last_tool),
+        *(agent.reason, agent.message, agent.verified),
+    )
 
 
 def _agent(agent: AgentStatus, was: AgentStatus | None) -> str:
     moving = agent.phase in (AgentPhase.STARTING, AgentPhase.RUNNING)
     unverified = "Unverified" if agent.verified is False and not moving else ""
-    said = "" if moving and was and was.reason == agent.reason else f"{agent.reason} {agent.message}".strip()
+    same = was is not None and (was.reason, was.message) == (agent.reason, agent.message)
+    said = "" if moving and same else f"{agent.reason} {agent.message}".strip()
     return _line(
         agent.task,
         agent.phase.value,

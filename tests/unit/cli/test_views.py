@@ -74,6 +74,17 @@ def test_an_event_is_one_line_whatever_a_model_wrote() -> None:
     assert "\x1b" not in line
 
 
+def test_an_agent_that_waits_says_why() -> None:
+    def status(message: str) -> SwarmRunStatus:
+        return SwarmRunStatus(
+            agents=[AgentStatus(task="a", phase=AgentPhase.RUNNING, turns=1, message=message)]
+        )
+
+    assert events(status(""), status("RateLimited, next try in 2 s")) == [
+        "a  Running  turn 1  RateLimited, next try in 2 s"
+    ]
+
+
 def test_pending_agents_are_no_event() -> None:
     assert events(None, SwarmRunStatus(agents=[AgentStatus(task="a")])) == []
 
