@@ -42,7 +42,6 @@ def verify(
     paths: Collection[str],
     *,
     only_task: str | None = None,
-    only_contracts: bool = False,
 ) -> list[Breach]:
     """Every breach of the plan's contracts, or of those that one task provides.
 
@@ -56,8 +55,7 @@ def verify(
         provider = next((t.id for t in plan.tasks if contract.id in t.provides), "")
         if only_task is None or provider == only_task:
             found += [_breach(contract, provider, finding) for finding in _findings(contract, sources)]
-    if not only_contracts:
-        found += imports_resolve(plan, sources.get, sources.paths, only_task=only_task)
+    found += imports_resolve(plan, sources.get, sources.paths, only_task=only_task)
     return found[:_MOST]
 
 

@@ -55,7 +55,9 @@ def _with_bodies(text: str) -> str:
 def bound(node: ast.stmt) -> list[str]:
     """Names that a statement of a module or class binds; imports aside."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
+        # `@size.setter def size` adds to a name that is bound already.
+        accessor = any(getattr(d, "attr", "") in ("setter", "deleter") for d in node.decorator_list)
+        return [] if accessor else [node.name]
     targets: list[ast.expr] = []
     if isinstance(node, ast.Assign):
         targets = node.targets

@@ -55,15 +55,16 @@ def packages(plan: Plan, existing: Collection[str]) -> list[str]:
         if language(path) != "python":
             continue
         folders = path.split("/")[:-1]
-        if folders and folders[0] in _ROOTS:
-            folders_from = 1
-        else:
-            folders_from = 0
-        for depth in range(folders_from, len(folders)):
+        start = 1 if folders and folders[0] in _ROOTS else 0
+        for depth in range(start, len(folders)):
             folder = "/".join(folders[: depth + 1])
             if not folders[depth].isidentifier():
                 break
             held = any(p.startswith(folder + "/") and p.endswith(".py") for p in existing)
+            if held and f"{folder}/__init__.py" not in existing:
+                # No package, and what is below would be imported under a shorter name than it shows
+                # (`tests/api/__init__.py` alone makes a top-level `api`).
+                break
             if not held:
                 found.add(f"{folder}/__init__.py")
     return sorted(found)
@@ -164,7 +165,7 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "{name}"
 version = "0.1.0"
-requires-python = ">=3.9"
+requires-python = ">=3.10"
 dependencies = [{listed}]
 
 [tool.setuptools.packages.find]

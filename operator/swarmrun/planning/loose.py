@@ -36,7 +36,10 @@ def text(value: object) -> str:
     if isinstance(value, str):
         result = value
     elif (items := sequence(value)) is not None:
-        result = "\n".join(text(item) for item in items)
+        try:
+            result = "\n".join(text(item) for item in items)
+        except RecursionError:
+            result = ""
     elif isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         result = str(int(value))
     else:

@@ -262,7 +262,9 @@ class _Reader:
                     self.errors.append(f"{what}: {name} names the unknown task {task}")
                 elif own not in listed:
                     listed.append(own)
-        declaration = loose.unfenced(self._text(row, "declaration", "Contract", what)).strip("\n")
+        declaration = loose.unfenced(
+            self._text(row, "declaration", "Contract", what).replace("\r\n", "\n")
+        ).strip("\n")
         path = _path(self._text(row, "path", "Contract", what))
         if not path:
             self.errors.append(f"{what} has no path: name the file that holds it")

@@ -174,7 +174,7 @@ def _imports(module: ast.Module) -> Iterator[_Import]:
 
 def _segments(contract: Contract, text: str, module: ast.Module) -> Iterator[_Segment]:
     """Top-level statements with the comments above them; imports and the docstring left out."""
-    rows = text.splitlines()
+    rows = text.split("\n")
     for node in python.without_docstring(module.body):
         if isinstance(node, ast.Import | ast.ImportFrom):
             continue
@@ -209,7 +209,7 @@ def _with_members(source: str, other: str, wanted: ast.ClassDef) -> str:
     """`source` with the members that its class lacks of `wanted`, whose text `other` ends with."""
     node = _class(source, wanted.name)
     have = {b for statement in node.body for b in declarations.bound(statement)}
-    rows = other.splitlines()
+    rows = other.split("\n")
     parts: list[str] = []
     for statement in _class(other, wanted.name).body:
         names = declarations.bound(statement)
@@ -218,7 +218,7 @@ def _with_members(source: str, other: str, wanted: ast.ClassDef) -> str:
             parts.append(dedent("\n".join(rows[first : statement.end_lineno])))
     if not parts:
         return source
-    lines = source.splitlines()
+    lines = source.split("\n")
     at = node.end_lineno or node.lineno
     column = node.body[0].col_offset
     if node.body[0].lineno == node.lineno:  # `class C: ...`
@@ -282,15 +282,33 @@ def _new(docstring: str, imports: Sequence[_Import], segments: Sequence[_Segment
 def _added(existing: str, imports: Sequence[_Import], segments: Sequence[_Segment]) -> str:
     module = python.tree(existing.encode())
     have = {name for node in module.body for name in declarations.bound(node)}
-    source = existing if existing.endswith("\n") or not existing else existing + "\n"
+    source = existing if existing.endswith("\n") else existing + "\n"
+    added: list[str] = []
     for segment in segments:
         if have.isdisjoint(segment.names):
-            source += f"\n\n{segment.text.rstrip()}\n" if source else f"{segment.text.rstrip()}\n"
+            added.append(segment.text.rstrip())
         elif isinstance(segment.node, ast.ClassDef) and any(
             isinstance(n, ast.ClassDef) and n.name == segment.node.name for n in module.body
         ):
             source = _with_members(source, segment.text, segment.node)
+    if added:
+        source = _appended(source, added)
     return with_imports(source, [i for i in imports if i.module != "__future__"])
+
+
+def _appended(source: str, blocks: Sequence[str]) -> str:
+    """At the end, but before `if __name__ == "__main__":`, which would call what is not there yet."""
+    body = python.tree(source.encode()).body
+    last = body[-1] if body else None
+    if isinstance(last, ast.If) and "__name__" in ast.unparse(last.test):
+        rows = source.split("\n")
+        head, tail = (
+            "\n".join(rows[: last.lineno - 1]).rstrip() + "\n",
+            "\n\n" + "\n".join(rows[last.lineno - 1 :]),
+        )
+    else:
+        head, tail = source, ""
+    return head + "".join(f"\n\n{block}\n" for block in blocks) + tail
 
 
 def with_imports(source: str, wanted: Sequence[_Import]) -> str:
@@ -300,18 +318,18 @@ def with_imports(source: str, wanted: Sequence[_Import]) -> str:
     lines = import_lines([i for i in wanted if i.binds not in have])
     if not lines:
         return source
-    rows = source.splitlines()
-    at = 0
-    for node in module.body:
-        is_docstring = node is module.body[0] and python.without_docstring(module.body) != module.body
-        if not is_docstring and not isinstance(node, ast.Import | ast.ImportFrom):
+    rows = source.split("\n")
+    code = python.without_docstring(module.body)
+    at = 0 if code == module.body else (module.body[0].end_lineno or 1)
+    gap = [""] if at else []
+    for node in code:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
             break
-        at = node.end_lineno or node.lineno
-    if at == 0:
+        at, gap = node.end_lineno or node.lineno, []
+    if at == 0:  # below a licence or a `#!` line
         while at < len(rows) and rows[at].startswith("#"):
             at += 1
-    before = [""] if at and not isinstance(module.body[0], ast.Import | ast.ImportFrom) and at < 3 else []
-    return "\n".join([*rows[:at], *before, *lines, *rows[at:]]) + "\n"
+    return "\n".join([*rows[:at], *gap, *lines, *rows[at:]])
 
 
 def import_lines(imports: Sequence[_Import]) -> list[str]:

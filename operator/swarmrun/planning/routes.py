@@ -13,7 +13,11 @@ from swarmrun.code.languages import language
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _NAMED = re.compile(rf"\b({'|'.join(METHODS)})\s+(/[^\s`'\",;)]*)")
-_DECORATED = re.compile(rf"\.({'|'.join(m.lower() for m in METHODS)})\(\s*[rbuf]*['\"`](/[^'\"`]*)['\"`]")
+_DECORATED = re.compile(
+    rf"(\w*)\.({'|'.join(m.lower() for m in METHODS)})\(\s*[rbuf]*['\"`](/[^'\"`]*)['\"`]"
+)
+_APPLICATIONS = frozenset({"app", "application", "server", "api", "web"})
+"""What an application is called that serves its routes where they are written."""
 _PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|:[A-Za-z_]\w*|\$\{[^}]*\}|\(\?P<\w+>[^)]*\)")
 
 
@@ -24,6 +28,8 @@ class Route:
     path: str
     """Parameters as `{}`: frameworks write them in many ways."""
     line: int
+    mounted: bool = False
+    """Registered on something else than the application: a prefix may be added in another file."""
     by_text: bool = False
     """Found as text (a path and a method's name in one file), not as a registration: weaker."""
 
@@ -40,23 +46,22 @@ def named_route(contract: Contract) -> tuple[str, str] | None:
         if match:
             return match[1], canonical(match[2])
     match = _DECORATED.search(contract.declaration)
-    return (match[1].upper(), canonical(match[2])) if match else None
+    return (match[2].upper(), canonical(match[3])) if match else None
 
 
 def serves(path: str, source: bytes, method: str, wanted: str) -> Route | None:
     """The route, when the file serves it.
 
-    Python registrations of FastAPI, Starlette, Flask and aiohttp are read from the syntax tree, those of
+    A route of a router that another file may mount under a prefix is taken for the wanted one when their
+    ends agree. Python registrations of FastAPI, Starlette, Flask and aiohttp are read from the syntax tree, those of
     Express and Go's ServeMux by pattern. Where a file registers nothing of the kind (http.server and its
     like), its texts are looked through: the path's fixed beginning and the method's name must both be there.
     That tells a missing route from a present one, not a right handler from a wrong one.
     """
     found = list(_python(source) if language(path) == "python" else _patterns(source))
     for route in found:
-        # A router may be mounted under a prefix in another file.
-        if route.method in (method, "*") and (
-            route.path == wanted or (route.path != "/" and wanted.endswith(route.path))
-        ):
+        below = route.mounted and (route.path == "/" or wanted.endswith(route.path))
+        if route.method in (method, "*") and (route.path == wanted or below):
             return route
     return _by_text(source, method, wanted)
 
@@ -78,17 +83,19 @@ def _python(source: bytes) -> Iterator[Route]:
         if text is None:
             continue
         on = function.value if isinstance(function, ast.Attribute) else None
-        path = canonical(prefixes.get(getattr(on, "id", ""), "") + text)
+        owner = str(getattr(on, "id", getattr(on, "attr", "")))
+        mounted = bool(owner) and owner not in _APPLICATIONS
+        path = canonical(prefixes.get(owner, "") + text)
         word = str(name).removeprefix("add_").upper()
         if word in METHODS:
-            yield Route(word, path, node.lineno)
+            yield Route(word, path, node.lineno, mounted)
         elif name in ("route", "api_route", "add_route", "add_api_route", "add_url_rule", "Route"):
             listed = next((k.value for k in node.keywords if k.arg == "methods"), None)
             values = [_string(e).upper() for e in getattr(listed, "elts", [])]
             if name == "add_route" and texts and texts[0].upper() in METHODS:
                 values = [texts[0].upper()]  # aiohttp: add_route("GET", "/", handler)
             for method in values or ["GET"]:
-                yield Route(method or "*", path, node.lineno)
+                yield Route(method or "*", path, node.lineno, mounted)
 
 
 def _prefixes(module: ast.Module) -> Iterator[tuple[str, str]]:
@@ -113,7 +120,8 @@ _MUX = re.compile(r"\.Handle(?:Func)?\(\s*[\"`](?:([A-Z]+) )?(/[^\"`]*)[\"`]")
 def _patterns(source: bytes) -> Iterator[Route]:
     text = source.decode("utf-8", "replace")
     for match in _DECORATED.finditer(text):
-        yield Route(match[1].upper(), canonical(match[2]), text.count("\n", 0, match.start()) + 1)
+        line = text.count("\n", 0, match.start()) + 1
+        yield Route(match[2].upper(), canonical(match[3]), line, match[1] not in _APPLICATIONS)
     for match in _MUX.finditer(text):
         if match[1]:
             yield Route(match[1], canonical(match[2]), text.count("\n", 0, match.start()) + 1)

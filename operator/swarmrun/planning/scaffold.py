@@ -92,13 +92,16 @@ def _source(
     result: Scaffold, path: str, contracts: list[Contract], there: bytes | None, homes: Mapping[str, str]
 ) -> None:
     try:
-        existing = None if there is None else there.decode("utf-8")
+        existing = None if there is None or not there.strip() else there.decode("utf-8-sig")
     except UnicodeDecodeError:
         result.errors.append(f"{path} in the repository is not UTF-8: contracts cannot be added to it")
         return
     if path in result.files:
         result.errors.append(f"{path} has both a file contract and declarations: keep one kind")
         return
+    windows = existing is not None and "\r\n" in existing
+    if existing is not None and windows:
+        existing = existing.replace("\r\n", "\n")
     tongue = language(path)
     if tongue == "python":
         contracts = [_without_unbound_decorators(c) for c in contracts]
@@ -114,7 +117,8 @@ def _source(
         return
     result.errors += merged.errors
     if not merged.errors and merged.source != existing:
-        result.files[path] = merged.source.encode()
+        source = merged.source.replace("\n", "\r\n") if windows else merged.source
+        result.files[path] = source.encode()
 
 
 def _homes(plan: Plan) -> dict[str, str]:
@@ -138,7 +142,7 @@ def _without_unbound_decorators(contract: Contract) -> Contract:
     if contract.kind is not ContractKind.ROUTE:
         return contract
     text = declarations.source(contract.declaration)
-    rows = text.splitlines()
+    rows = text.split("\n")
     for node, _ in declarations.functions(python.tree(text.encode())):
         for decorator in node.decorator_list:
             for at in range(decorator.lineno - 1, decorator.end_lineno or decorator.lineno):

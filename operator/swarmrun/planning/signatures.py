@@ -40,17 +40,19 @@ def incompatible(
         return
     skip = 1 if method and bound != "staticmethod" else 0
     yield from _parameters(declared.args, found.args, skip, strict)
+    if {"contextmanager", "asynccontextmanager"} & _decorators(found) - _decorators(declared):
+        return  # the decorator turns the annotated iterator into what was declared
     wanted, given = normal(declared.returns), normal(found.returns)
     if wanted and wanted != given and (given or (strict and wanted != "None")):
         yield f"returns {_code(found.returns)} instead of {_code(declared.returns)}"
 
 
 def _binding(node: FunctionNode) -> str:
-    for decorator in node.decorator_list:
-        name = getattr(decorator, "attr", getattr(decorator, "id", ""))
-        if name in _BOUND:
-            return name
-    return ""
+    return next(iter(sorted(_decorators(node) & _BOUND)), "")
+
+
+def _decorators(node: FunctionNode) -> set[str]:
+    return {getattr(d, "attr", getattr(d, "id", "")) for d in node.decorator_list}
 
 
 def _parameters(wanted: ast.arguments, given: ast.arguments, skip: int, strict: bool) -> Iterator[str]:

@@ -53,8 +53,11 @@ def detect(paths: Collection[str], read: Callable[[str], bytes]) -> list[Gate]:
             Gate(
                 name="ruff",
                 command=_python_tool("ruff", "check --output-format concise .", probe="--version"),
-                fix=_python_tool("ruff", "check --fix --exit-zero --quiet .", probe="--version"),
-                # Nobody asked for it in a repository that does not configure it.
+                # In a repository that does not configure it nobody asked for it: it is told, it caps
+                # nothing, and files that the run has not touched stay as they are.
+                fix=_python_tool("ruff", "check --fix --exit-zero --quiet .", probe="--version")
+                if ruff
+                else "",
                 required=ruff,
             )
         )

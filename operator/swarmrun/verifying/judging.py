@@ -238,7 +238,7 @@ def _problem(evidence: Evidence, read: Callable[[str], bytes], gates: Collection
     where = evidence.where.strip("` ")
     if where.removeprefix("gate:").strip() in gates:
         return ""
-    match = re.match(r"^(?:\./)?(?P<path>.+?):(?P<line>\d{1,9})(?:[-:]\d+)*$", where)
+    match = re.match(r"^(?:\./)?(?P<path>.+?)[:#]L?(?P<line>\d{1,9})(?:[-:]L?\d+)*$", where)
     if not match:
         return f"{clip(where, 80) or 'evidence'} is neither path:line nor a gate that passed"
     try:

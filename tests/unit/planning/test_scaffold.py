@@ -5,8 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from swarmrun.api.plan import Contract, Plan, Task
 from swarmrun.code.parse import syntax_errors
+from swarmrun.planning.amend import classify
+from swarmrun.planning.contracts import verify
 from swarmrun.planning.python_scaffold import stubbed
 from swarmrun.planning.scaffold import concerned, scaffold
 
@@ -290,3 +295,134 @@ def test_other_languages_get_data_models_only(made, function):
 
 def test_the_caller_learns_which_files_matter(plan_of, function):
     assert "shop/a.py" in concerned(plan_of("a", contracts=(function("x = 1"),)))
+
+
+def test_new_functions_stand_before_what_runs_the_file(made, function):
+    before = b'"""Old."""\n\n\ndef main():\n    print(1)\n\n\nif __name__ == "__main__":\n    main()\n'
+    text = made(function("import os\ndef f() -> os.PathLike: ..."), existing={"shop/a.py": before})[
+        "shop/a.py"
+    ]
+    assert text.index("def f") < text.index("if __name__")
+    assert text.startswith('"""Old."""\n\nimport os\n')
+
+
+def test_line_endings_of_an_existing_file_stay(plan_of, function):
+    before = b"import os\r\n\r\nX = os.sep\r\n"
+    result = scaffold(
+        plan_of("a", contracts=(function("def f() -> int: ..."),)), {"shop/a.py": before}, empty=False
+    )
+    assert result.files["shop/a.py"].startswith(before)
+    assert b"\n" not in result.files["shop/a.py"].replace(b"\r\n", b"")
+
+
+def test_an_empty_file_in_the_repository_is_filled_like_a_new_one(made, function):
+    assert made(function("def f(x: Any): ..."), existing={"shop/a.py": b"\n"})["shop/a.py"].startswith(
+        "from __future__"
+    )
+
+
+def test_a_folder_of_tests_that_is_no_package_gets_no_package_inside(made, function):
+    contract = function("def f(): ...", path="tests/api/a.py")
+    assert made(contract, existing={"tests/test_old.py": b""}).keys() == {"tests/api/a.py"}
+
+
+NAMES = st.sampled_from(["a", "b", "c", "key", "url"])
+TYPES = st.sampled_from(
+    ["int", "str | None", "Optional[str]", "'list[int]'", "dict[str, Any]", "Callable[[int], str]"]
+)
+PARAMETER = st.tuples(NAMES, st.none() | TYPES, st.none() | st.sampled_from(["None", "1", "'x'", "()"]))
+FUNCTION = st.tuples(
+    st.sampled_from(["def", "async def"]),
+    st.lists(PARAMETER, max_size=4, unique_by=lambda p: p[0]),
+    st.integers(0, 4),
+    st.none() | TYPES,
+    st.sampled_from(
+        [
+            " ...",
+            "\n    ...",
+            '\n    """Doc."""',
+            '\n    """Doc."""\n    pass',
+            "\n    raise NotImplementedError('x')",
+        ]
+    ),
+)
+
+
+def signature_of(case, name, first=""):
+    word, parameters, star, returns, body = case
+    parts = [first] if first else []
+    optional = False
+    for at, (parameter, annotation, default) in enumerate(parameters):
+        if at == star:
+            parts.append("*")
+            optional = False
+        default = default or ("None" if optional else None)
+        optional = default is not None
+        parts.append(
+            parameter + (f": {annotation}" if annotation else "") + (f"={default}" if default else "")
+        )
+    return f"{word} {name}({', '.join(parts)})" + (f" -> {returns}" if returns else "") + ":" + body
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(FUNCTION, st.lists(FUNCTION, min_size=1, max_size=3))
+def test_a_scaffold_whose_stubs_are_filled_keeps_its_contracts(function, methods):
+    members = [signature_of(case, f"m{n}", "self").replace("\n", "\n    ") for n, case in enumerate(methods)]
+    declared = {
+        "f": signature_of(function, "f"),
+        "k": "class K:\n    size: int\n" + "\n".join("    " + member for member in members),
+    }
+    contracts = [Contract(id=i, path="shop/a.py", declaration=d) for i, d in declared.items()]
+    task = Task(id="t", title="t", instructions="x", provides=list(declared), owned_paths=["shop/"])
+    plan = Plan(tasks=[task], contracts=contracts)
+    result = scaffold(plan, {}, empty=False)
+    assert result.errors == []
+    files = dict(result.files)
+    stubs = verify(plan, files.__getitem__, files)
+    assert len(stubs) == 1 + len(members), "each stub is told, and nothing else"
+    files["shop/a.py"] = files["shop/a.py"].replace(b"raise NotImplementedError", b"return self_made()")
+    assert verify(plan, files.__getitem__, files) == []
+    again = scaffold(plan, files, empty=False)
+    assert again.files == {}, "nothing is missing any more"
+    assert all(classify(c, files["shop/a.py"].decode()) == "additive" for c in contracts)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "class A:",
+                "    def f(self",
+                "):",
+                " ...",
+                "\n",
+                "\n    ",
+                "def g(",
+                "x: B",
+                "@d\n",
+                "import a",
+                '"""',
+                "\r",
+                "\x0c",
+                "é",
+                "\\",
+            ]
+        )
+        | st.text(max_size=5),
+        max_size=12,
+    ).map("".join),
+    st.sampled_from(["function", "class", "data-model", "route", "file"]),
+    st.sampled_from(["a.py", "a.ts", "a.go", "a.js", "a.sql"]),
+    st.none()
+    | st.sampled_from([b"", b"x = 1\n", b"# only\n", b"class A: pass\n", b"\xff\xfe", b"package a\n"]),
+)
+def test_no_declaration_makes_it_raise(declaration, kind, path, there):
+    contract = Contract(id="c", path=path, kind=kind, declaration=declaration)
+    plan = Plan(tasks=[Task(id="t", title="t", instructions="x", provides=["c"])], contracts=[contract])
+    existing = {} if there is None else {path: there}
+    result = scaffold(plan, existing, empty=there is None)
+    assert not (result.errors and result.files)
+    files = {path: b"", **existing, **result.files}
+    verify(plan, files.__getitem__, files)
+    classify(contract, declaration + "\n")
