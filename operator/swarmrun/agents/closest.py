@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from difflib import get_close_matches
+from heapq import nlargest
 
 from swarmrun.agents.lines import numbered, shown
 
-_MOST_LINES = 20_000
-"""Larger files are searched for equal lines only: fuzzy matching is slow. Arbitrary."""
+_MOST_LINES = 300
+"""Different lines that are compared letter by letter: that is slow. Those that share the most words. Arbitrary."""
+_WORD = re.compile(r"\w+")
 _MOST_SHOWN = 12
 
 
@@ -36,10 +39,19 @@ def closest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
         best = max(votes.values())
         return min(n for n, v in votes.items() if v == best) + 1
     longest = max(range(len(wanted)), key=lambda i: len(_bare(wanted[i])), default=0)
-    if not wanted or not _bare(wanted[longest]) or len(lines) > _MOST_LINES:
+    if not wanted or not _bare(wanted[longest]):
         return None
-    near = get_close_matches(_bare(wanted[longest]), at, n=1, cutoff=0.6)
-    return max(at[near[0]][0] - longest, 0) + 1 if near else None
+    near = _similar(_bare(wanted[longest]), list(at))
+    return max(at[near][0] - longest, 0) + 1 if near else None
+
+
+def _similar(wanted: str, lines: list[str]) -> str:
+    """The line most like `wanted`, or the empty string."""
+    if len(lines) > _MOST_LINES:
+        words = set(_WORD.findall(wanted))
+        lines = nlargest(_MOST_LINES, lines, key=lambda line: len(words.intersection(_WORD.findall(line))))
+    near = get_close_matches(wanted, [line[:500] for line in lines], n=1, cutoff=0.6)
+    return next((line for line in lines if near and line.startswith(near[0])), "")
 
 
 def _indent(line: str) -> str:

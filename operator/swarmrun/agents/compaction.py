@@ -9,10 +9,10 @@ same records give the same messages, and what was cut stays cut.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 FULL = 0.80
@@ -37,6 +37,23 @@ class Turned:
     results: list[dict[str, Any]]
     input_tokens: int = 0
 
+    @cached_property
+    def news_size(self) -> int:
+        return size_of(self.news)
+
+    @cached_property
+    def size(self) -> int:
+        return self.news_size + size_of(self.reply) + size_of(self.results)
+
+    @cached_property
+    def stubs(self) -> list[dict[str, Any]]:
+        """The results with long outputs replaced by one line each."""
+        return _stubbed(self)
+
+    @cached_property
+    def stub_size(self) -> int:
+        return self.news_size + size_of(self.reply) + size_of(self.stubs)
+
 
 @dataclass
 class _State:
@@ -49,15 +66,13 @@ class _State:
 
 def compact(turns: Sequence[Turned], *, start: int, window: int) -> list[dict[str, Any]]:
     """The messages of all turns. `start` are the bytes that stand before them, `window` is in tokens."""
-    full = [size_of(t.news + t.reply + t.results) for t in turns]
-    stubs = [size_of(t.news + t.reply + stubbed(t)) for t in turns]
     state = _State()
 
     def size(upto: int) -> float:
         """Bytes of the request that asks for the reply of turn number `upto`."""
-        whole = sum(stubs[state.dropped : min(state.stubbed, upto)])
-        whole += sum(full[max(state.stubbed, state.dropped) : upto])
-        return start + whole + (size_of(turns[upto].news) if upto < len(turns) else 0)
+        whole = sum(t.stub_size for t in turns[state.dropped : min(state.stubbed, upto)])
+        whole += sum(t.size for t in turns[max(state.stubbed, state.dropped) : upto])
+        return start + whole + (turns[upto].news_size if upto < len(turns) else 0)
 
     # One round per request that was made, and one for the request that is due now.
     answered = bool(turns) and bool(turns[-1].reply)
@@ -89,7 +104,7 @@ def _messages(turns: Sequence[Turned], state: _State) -> list[dict[str, Any]]:
         messages.append(_left_out(turns[: state.dropped]))
     for n, turn in enumerate(turns[state.dropped :], state.dropped):
         messages += turn.news + turn.reply
-        messages += stubbed(turn) if n < state.stubbed else turn.results
+        messages += turn.stubs if n < state.stubbed else turn.results
     return messages
 
 
@@ -111,20 +126,18 @@ def _left_out(turns: Sequence[Turned]) -> dict[str, Any]:
     return Message("user", ["\n\n".join([text, *news])]).to_dict()
 
 
-def stubbed(turn: Turned) -> list[dict[str, Any]]:
-    """The turn's results with long outputs replaced by one line each."""
+def _stubbed(turn: Turned) -> list[dict[str, Any]]:
     from agent_framework import Content
 
     calls = {c.get("call_id"): c for c in _contents(turn.reply) if c.get("type") == "function_call"}
-    messages = copy.deepcopy(turn.results)
-    for message in messages:
-        for n, content in enumerate(message["contents"]):
-            text = str(content.get("result") or "")
-            if len(text) > STUB_OVER:
-                call_id = str(content["call_id"])
-                stub = _stub(text, calls.get(call_id, {}))
-                message["contents"][n] = Content.from_function_result(call_id, result=stub).to_dict()
-    return messages
+
+    def short(content: dict[str, Any]) -> dict[str, Any]:
+        text, call_id = str(content.get("result") or ""), str(content["call_id"])
+        if len(text) <= STUB_OVER:
+            return content
+        return Content.from_function_result(call_id, result=_stub(text, calls.get(call_id, {}))).to_dict()
+
+    return [{**message, "contents": [short(c) for c in message["contents"]]} for message in turn.results]
 
 
 def _stub(text: str, call: dict[str, Any]) -> str:

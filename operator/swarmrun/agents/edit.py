@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -65,10 +66,31 @@ def apply_edits(text: str, edits: list[Edit]) -> Edited:
         if problem:
             where = f"edit {number} of {len(edits)}: " if len(edits) > 1 else ""
             raise ToolRejected(f"{where}{problem}")
-        for start in reversed(starts):
-            text = text[:start] + new + text[start + len(old) :]
-            spans = [*_moved(spans, start, len(old), len(new)), (start, start + len(new))]
-    return Edited(text, [_lines_of(text, span) for span in spans])
+        text, spans = _replaced(text, starts, len(old), new, spans)
+    breaks = [at for at, character in enumerate(text) if character == "\n"]
+    return Edited(text, list(dict.fromkeys(_lines_of(breaks, span) for span in spans)))
+
+
+def _replaced(
+    text: str, starts: list[int], old: int, new: str, spans: list[tuple[int, int]]
+) -> tuple[str, list[tuple[int, int]]]:
+    """`old` characters at each of `starts` become `new`; where the changes stand afterwards."""
+    pieces: list[str] = []
+    done = 0
+    for start in starts:
+        pieces += (text[done:start], new)
+        done = start + old
+    grown = len(new) - old
+
+    def moved(offset: int) -> int:
+        before = bisect_left(starts, offset)
+        if before and offset < starts[before - 1] + old:
+            # Inside of what was replaced: the end of its replacement.
+            return starts[before - 1] + (before - 1) * grown + len(new)
+        return offset + before * grown
+
+    fresh = [(start + n * grown, start + n * grown + len(new)) for n, start in enumerate(starts)]
+    return "".join([*pieces, text[done:]]), [*((moved(a), moved(b)) for a, b in spans), *fresh]
 
 
 def _crlf(text: str) -> str:
@@ -88,21 +110,11 @@ def _line(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
 
 
-def _lines_of(text: str, span: tuple[int, int]) -> tuple[int, int]:
+def _lines_of(breaks: list[int], span: tuple[int, int]) -> tuple[int, int]:
+    """1-based lines that a span of characters touches; `breaks` are the places of the line ends."""
     start, end = span
-    first = _line(text, start)
-    return first, max(_line(text, max(end - 1, start)), first)
-
-
-def _moved(spans: list[tuple[int, int]], start: int, old: int, new: int) -> list[tuple[int, int]]:
-    """Where earlier changes stand after `old` characters at `start` became `new`."""
-
-    def at(offset: int) -> int:
-        if offset <= start:
-            return offset
-        return offset + new - old if offset >= start + old else start + new
-
-    return [(at(a), at(b)) for a, b in spans]
+    first = bisect_left(breaks, start) + 1
+    return first, max(bisect_left(breaks, max(end - 1, start)) + 1, first)
 
 
 def _problem(text: str, old: str, new: str, starts: list[int], replace_all: bool) -> str:

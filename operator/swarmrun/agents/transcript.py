@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,9 +34,13 @@ class ResultRecord(BaseModel):
 
 
 class TurnRecord(BaseModel):
-    """One turn as it was stored. The last one may have no reply yet: only its news."""
+    """One turn as it was stored. The last one may have no reply yet: only its news.
 
-    model_config = ConfigDict(extra="ignore")
+    Frozen, and not to be changed by `model_copy` after its first use: what is put together of a turn is kept
+    with it, since every later turn asks for it again.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     turn: int
     news: list[str] = Field(default_factory=list[str])
@@ -45,6 +50,17 @@ class TurnRecord(BaseModel):
     results: list[ResultRecord] = Field(default_factory=lambda: list[ResultRecord]())
     input_tokens: int = 0
     """Input tokens that the server counted for this turn's request; 0: unknown."""
+
+    @cached_property
+    def turned(self) -> Turned:
+        """The turn as messages."""
+        return Turned(
+            turn=self.turn,
+            news=[user_message("\n\n".join(self.news))] if self.news else [],
+            reply=self.messages,
+            results=list(_results(self)),
+            input_tokens=self.input_tokens,
+        )
 
     @classmethod
     def of(cls, turn: int, news: Sequence[str], reply: ModelReply) -> TurnRecord:
@@ -70,16 +86,7 @@ def assemble(
     servers refuse a conversation in which one is missing. Old outputs give way when the window fills
     (`compaction`); a call, its reasoning and its result stay or go together.
     """
-    turns = [
-        Turned(
-            turn=record.turn,
-            news=[user_message("\n\n".join(record.news))] if record.news else [],
-            reply=record.messages,
-            results=list(_results(record)),
-            input_tokens=record.input_tokens,
-        )
-        for record in records
-    ]
+    turns = [record.turned for record in records]
     return [*prefix, *compact(turns, start=overhead + size_of(prefix), window=profile.context_window)]
 
 

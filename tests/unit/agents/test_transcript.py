@@ -63,7 +63,7 @@ def test_news_reply_and_results_stand_in_this_order():
 
 def test_every_call_gets_a_result_even_one_that_was_not_run():
     one = record(1, ("a", {}), ("b", {}), ("c", {}))
-    one.results = [one.results[1]]
+    one = one.model_copy(update={"results": [one.results[1]]})
 
     messages = assemble(PREFIX, [one, TurnRecord(turn=2)], profile=Profile("m"))
 
@@ -121,7 +121,7 @@ def test_when_stubs_are_not_enough_whole_turns_give_way_but_their_news_stays():
         record(n, ("write_file", {"path": f"f{n}", "content": "x" * 1500}), text="written")
         for n in range(1, 40)
     ]
-    records[1].news = ["contract store has changed"]
+    records[1] = records[1].model_copy(update={"news": ["contract store has changed"]})
 
     messages = assemble(PREFIX, [*records, TurnRecord(turn=40)], profile=profile)
 
@@ -139,9 +139,9 @@ def test_the_servers_own_count_corrects_the_estimate():
     profile = Profile("m", context_window=20_000)
     records = big(8)
     assert not any(t.startswith("[") for t in results_of(assemble(PREFIX, records, profile=profile)).values())
-    for n, one in enumerate(records[:6]):
-        # The server counts a token for two bytes.
-        one.input_tokens = (200 + n * 4_900) // 2 + 1
+    # The server counts a token for two bytes.
+    fresh = [r.model_dump() | {"input_tokens": (200 + n * 4_900) // 2 + 1} for n, r in enumerate(records[:6])]
+    records[:6] = [TurnRecord.model_validate(r) for r in fresh]
     found = results_of(assemble(PREFIX, [*records, TurnRecord(turn=9)], profile=profile))
     assert any(t.startswith("[") for t in found.values())
 
