@@ -29,6 +29,7 @@ def mergetool(
     from pathlib import Path
 
     from swarmrun.cli import show
+    from swarmrun.cli.printable import printable
     from swarmrun.merging import mergetool as merging
 
     done = merging.run(path, Path(base), Path(ours), Path(theirs), Path(out))
@@ -39,7 +40,7 @@ def mergetool(
         # git shows a merge driver's standard error.
         typer.echo(f"{done.path}: {how}: {done.note}", err=True)
         for finding in done.findings:
-            typer.echo(f"  {finding}", err=True)
+            typer.echo(printable(f"  {finding.severity}: {finding.message}"), err=True)
     raise typer.Exit(done.exit_code)
 
 
