@@ -19,6 +19,7 @@
           - name: read_file
             arguments: '{"path": broken'                              # a string goes out as it is
         usage: {input: 1200, cached: 800, output: 90}
+        after: coder/api/1/1        # held back until this has been asked: role/task/attempt/turn
     defaults:                       # asked when no entry fits
       - {role: judge, turn: "*", json: {score: 90}}
 
@@ -127,6 +128,9 @@ class Entry(Part):
     usage: Tokens | None = None
     delay: float = Field(default=0, ge=0, le=3600)
     """Seconds before the first byte of the answer."""
+    after: Annotated[str, Field(pattern=r"^(|([^/\s]+/){3}\d+)$")] = ""
+    """`role/task/attempt/turn`: answered once the same run has asked this, so that a recording can show what
+    agents at work at the same time do to each other, however fast the machine is."""
 
     @model_validator(mode="after")
     def _answers(self) -> Entry:

@@ -33,6 +33,8 @@ from swarmrun.errors import Conflict, InvalidResource, NotFound
 
 _MAX_BODY = 64 << 20
 """Bytes of a request. A choice; a context window of a million tokens is about 4 MB."""
+_PATIENCE = 120.0
+"""Seconds that an answer waits for what it comes `after`: below the 300 s after which a silent call is given up."""
 
 
 class CassetteServer:
@@ -53,6 +55,8 @@ class CassetteServer:
         self.closed = False
         self._quiet = quiet
         self._lock = threading.Lock()
+        self._asked = threading.Condition(self._lock)
+        self.patience = _PATIENCE
         self._outcomes: dict[str, Counter[str]] = {}
         self._log = _Log(Path(log)) if log is not None else None
         for key, outcome in self._log.earlier() if self._log else ():
@@ -101,6 +105,7 @@ class CassetteServer:
         # Under the lock: a request still in its thread must not write to a descriptor that is another file by now.
         with self._lock:
             self.closed = True
+            self._asked.notify_all()
             if self._log:
                 self._log.close()
                 self._log = None
@@ -122,16 +127,31 @@ class CassetteServer:
                 raise InvalidResource(f"{entry.describe()}: " + "; ".join(faults))
         except (NotFound, InvalidResource) as exc:
             self._count(asked, "mismatch")
-            message = f"cassette_mismatch: {asked.label()}: {exc.message}"
-            self.mismatches.append(message)
-            if not self._quiet:
-                print(message, file=sys.stderr, flush=True)
-            raise InvalidResource(message) from exc
+            raise InvalidResource(self._mismatch(asked, exc.message)) from exc
         with self._lock:
             before = self._outcomes.setdefault(_key(asked), Counter())
             fault = _due(entry.faults, sum(before.values()) - before["mismatch"])
             self._note(asked, fault.label if fault else "answered")
         return entry, fault
+
+    def hold_back(self, entry: Entry, asked: Asked) -> None:
+        """Until what the entry comes after has been asked. Raises InvalidResource when that takes too long."""
+        if not entry.after:
+            return
+        key = f"{asked.key['run'] or '-'}/{entry.after}"
+        with self._asked:
+            if self._asked.wait_for(lambda: self.closed or key in self._outcomes, self.patience):
+                return
+        raise InvalidResource(
+            self._mismatch(asked, f"{entry.describe()}: {entry.after} was not asked in {self.patience:g} s")
+        )
+
+    def _mismatch(self, asked: Asked, problem: str) -> str:
+        message = f"cassette_mismatch: {asked.label()}: {problem}"
+        self.mismatches.append(message)
+        if not self._quiet:
+            print(message, file=sys.stderr, flush=True)
+        return message
 
     def _count(self, asked: Asked, outcome: str) -> None:
         with self._lock:
@@ -139,6 +159,7 @@ class CassetteServer:
 
     def _note(self, asked: Asked, outcome: str) -> None:
         self._outcomes.setdefault(_key(asked), Counter())[outcome] += 1
+        self._asked.notify_all()
         if self._log:
             self._log.write({**asked.key, "key": _key(asked), "outcome": outcome})
 
@@ -240,6 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
         asked = read_request(kinds[path], {k.lower(): v for k, v in self.headers.items()}, body, len(raw))
         try:
             entry, fault = self.cassette.decide(asked)
+            if fault is None:
+                self.cassette.hold_back(entry, asked)
         except InvalidResource as exc:
             self._error(400, "cassette_mismatch", exc.message)
             return

@@ -239,3 +239,21 @@ def test_a_port_in_use_is_said_to_be(write):
         held.listen()
         with pytest.raises(Conflict, match="cannot listen"):
             CassetteServer(write(ENTRY), port=held.getsockname()[1])
+
+
+def test_an_answer_waits_for_what_it_comes_after(write):
+    waiting = {**ENTRY, "turn": 2, "after": "coder/api/1/1"}
+    path = write(waiting, {**ENTRY, "task": "api"})
+    with CassetteServer(path) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        held = pool.submit(chat, server, extra_headers={"x-swarmrun-turn": "2"})
+        with pytest.raises(concurrent.futures.TimeoutError):
+            held.result(timeout=0.2)
+        chat(server, extra_headers={"x-swarmrun-task": "api"})
+        assert held.result(timeout=20).choices[0].finish_reason == "tool_calls"
+
+
+def test_waiting_in_vain_is_an_error_that_names_what_did_not_come(write):
+    with CassetteServer(write({**ENTRY, "after": "coder/api/1/1"}), quiet=True) as server:
+        server.patience = 0.05
+        with pytest.raises(openai.BadRequestError, match=r"coder/api/1/1 was not asked in 0\.05 s"):
+            chat(server)
