@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from swarmrun.code.languages import PROGRAMS, language
@@ -40,10 +40,11 @@ MANIFESTS = (
 )
 _MANIFEST_CHARACTERS = 2_000
 _MANIFEST_SHARE = 0.3
-_MOST_FILES = 4_000
+_MOST_READ = 4_000
+_MOST_PARSED = 400
 _MOST_BYTES = 300_000
 _MOST_SYMBOLS = 25
-# The five numbers above are choices: a map of a monorepo must come within seconds and show its breadth.
+# The six numbers above are choices: a map of a monorepo must come within seconds and show its breadth.
 _PLAIN_WORD = 0.2
 """A name that is an English word stands in comments and as a local name all over. The idea is aider's."""
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]{2,}")
@@ -119,15 +120,16 @@ def _directories(paths: Sequence[str]) -> str:
 
 
 def _files(paths: Sequence[str], read: Read, room: int) -> str:
-    sources: dict[str, Sequence[Symbol]] = {}
-    words: dict[str, frozenset[bytes]] = {}
-    for path in [p for p in paths if language(p) in PROGRAMS][:_MOST_FILES]:
+    texts: dict[str, bytes] = {}
+    for path in [p for p in paths if language(p) in PROGRAMS][:_MOST_READ]:
         data = _read(path, read)
-        if not data or len(data) > _MOST_BYTES or is_binary(data):
-            continue
-        words[path] = frozenset(_NAME.findall(data))
-        sources[path] = [s for s in symbols(path, data) if s.kind in ("class", "function", "type", "method")]
-    used_in = Counter(word for names in words.values() for word in names)
+        if data and len(data) <= _MOST_BYTES and not is_binary(data):
+            texts[path] = data
+    used_in = Counter(word for data in texts.values() for word in frozenset(_NAME.findall(data)))
+    sources: dict[str, Sequence[Symbol]] = {}
+    for path in _worth_parsing(texts, used_in):
+        found = symbols(path, texts[path])
+        sources[path] = [s for s in found if s.kind in ("class", "function", "type", "method")]
     defined_in = Counter(
         name
         for found in sources.values()
@@ -157,6 +159,17 @@ def _files(paths: Sequence[str], read: Read, room: int) -> str:
         room -= len(part) + 1
         rows.append(part)
     return "\n".join(rows)
+
+
+def _worth_parsing(texts: Mapping[str, bytes], used_in: Mapping[bytes, int]) -> list[str]:
+    """In a large repository the files whose module others name most, tests last: parsing takes its time."""
+
+    def rank(path: str) -> tuple[bool, int, str]:
+        pure = PurePosixPath(path)
+        module = pure.parent.name if pure.stem in ("__init__", "index", "mod", "main") else pure.stem
+        return _is_test(path), -used_in.get(module.encode(), 0), path
+
+    return sorted(texts, key=rank)[:_MOST_PARSED]
 
 
 def _outline(path: str, found: Sequence[Symbol], weight: Callable[[Symbol], float]) -> str:

@@ -34,8 +34,8 @@ def test_manifests_come_first_and_what_others_use_before_what_nobody_uses():
 @pytest.mark.parametrize("tokens", [200, 1000, 8000])
 def test_the_map_keeps_its_bound_whatever_the_repository(tokens):
     files = {
-        f"pkg{n % 30}/module_{n}.py": "".join(f"def function_{n}_{k}(a, b): ...\n" for k in range(40))
-        for n in range(400)
+        f"pkg{n % 30}/module_{n}.py": "".join(f"def function_{n}_{k}(a, b): ...\n" for k in range(20))
+        for n in range(150)
     }
     files["package.json"] = "{" + '"x": 1,\n' * 5000 + "}"
     text = repo_map(*tree(files), max_tokens=tokens)
