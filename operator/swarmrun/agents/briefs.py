@@ -41,7 +41,7 @@ def planner_message(
     At a re-plan `plan` is the plan so far and `kept` names its tasks that stay as they are.
     """
     repository = (
-        "The repository is empty: plan its layout, manifest and test configuration as contracts. There is "
+        "The repository is empty: decide its layout by the paths of contracts and tasks. There is "
         "nothing to read; call `submit_plan` now."
         if empty
         else "The repository is in your sandbox, read-only. Its map is a start; read what you need."

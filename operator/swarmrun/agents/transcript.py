@@ -16,8 +16,8 @@ from swarmrun.ports import ModelReply, Profile, ToolCall
 TOLD_AT = 3
 """The same call this often in a row, this one included: the model is told. A choice."""
 BROKEN_AT = 5
-"""… and from here on the call is not run and the agent is broken off. A choice; facts: without a stop a model
-repeated one failing call for 41 turns."""
+"""… and from here on the call is not run and the agent is broken off. A choice; without a
+stop a model was seen to repeat one failing call for 41 turns."""
 
 NOT_RUN = "This call was not run. Call it again if it is still needed."
 
