@@ -37,7 +37,12 @@ class Failed(StepModel):
     usage: UsageRecord | None = None
     """A useless answer is paid for all the same."""
     lost: bool = False
-    """The sandbox is gone: replace it and replay the turn."""
+    """The sandbox is gone: replace it and replay the turn. Reason `GONE`: nobody saw it die."""
+
+
+GONE = "SandboxGone"
+"""Reason of a lost sandbox that the process at work has never seen alive: it ended together with an earlier
+process, and the call that found it missing is not to blame."""
 
 
 Out = TypeVar("Out", bound=StepModel)
@@ -317,8 +322,12 @@ class Finish(Call):
     """-1: it never called `finish`, the nudges are used up, and what there is is looked at."""
     since: str = ""
     """Last checkpoint."""
+    refusals: int = 0
+    """How often it was refused before."""
     final: bool = False
     """The last try: whatever is left goes on as Unverified instead of being refused."""
+    refusals_left: int = 0
+    """How often it may be refused after this time."""
 
 
 class Finished(StepModel):

@@ -49,6 +49,8 @@ def _write(world: RunWorld, given: Turn) -> tuple[str, str]:
             skills=_skills(world, list(world.snapshot.skills)),
             evidence=evidence,
             empty=brief.empty,
+            plan=world.plan(brief.plan) if brief.kept else None,
+            kept=brief.kept,
         )
     plan = world.plan(brief.plan)
     instructions = _shared(world, plan, brief)

@@ -148,10 +148,11 @@ def _scaffold(world: RunWorld) -> str | None:
 
 
 def _refuse(world: RunWorld, given: Finish, look: Look, left: list[Problem]) -> Finished:
-    # `final` is the orchestration's: it counts the refusals; the text only says that they are counted.
-    _tell(world, given, refusal(left, refusals_left=REFUSALS - 1), ok=False)
+    left_after = max(0, REFUSALS - given.refusals - 1)
+    undone = given.role == "integrator"
+    _tell(world, given, refusal(left, refusals_left=left_after, undone=undone), ok=False)
     checkpoint = look.checkpoint
-    if given.role == "integrator":
+    if undone:
         # A refused resolution is undone: the conflicts stand again as they were.
         assert given.box is not None
         load(world, world.box(given.box), given.brief.base, "integration", head=given.brief.ours)

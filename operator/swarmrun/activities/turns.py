@@ -19,7 +19,7 @@ from swarmrun.agents import guard, nudges, toolset
 from swarmrun.agents.roles import RoleSpec, role
 from swarmrun.agents.tool import ToolContext
 from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble, repeated, size_of
-from swarmrun.errors import BadModelOutput, BudgetExceeded, NotFound, SandboxLost
+from swarmrun.errors import BadModelOutput, BudgetExceeded, NotFound
 from swarmrun.models.ledger import cost, require_prices
 from swarmrun.ports import CallKey, ModelClient, ModelRequest, Profile, ToolCall, Usage
 from swarmrun.steps import (
@@ -127,26 +127,26 @@ def tool_call(world: RunWorld, given: Call) -> Called:
     call = stored_reply(world, key).call(given.index)
     spec = role(given.role)
     _, client = world.model(given.role)
-    count = repeated(transcript(world, given, given.turn), call) + 1
+    count = _in_a_row(world, given, call)
     if given.poisoned:
         return _poisoned(world, key, call)
     if count >= BROKEN_AT:
         text, ok, changed = nudges.broken_off(call.name), False, False
         shown = toolset.preview(call)
     else:
-        if given.box is None:
-            raise SandboxLost(f"{given.role} {given.task} has no sandbox")
-        box = world.box(given.box)
+        # Without a sandbox (the planner of an empty repository) the tool says what there is instead.
+        box = world.box(given.box) if given.box else None
+        generation = given.box.generation if given.box else 0
         outcome = world.run(
             toolset.execute(
                 call,
                 sandbox=box,
-                key=f"{key.path()}/{call.index}/g{given.box.generation}",
+                key=f"{key.path()}/{call.index}/g{generation}",
                 context=context(world, given, spec, client.profile),
             )
         )
         text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, outcome.preview
-        if count > TOLD_AT:
+        if count >= TOLD_AT:
             text += "\n\n" + nudges.repeating(call.name, count - 1)
     store_result(
         world,
@@ -164,6 +164,16 @@ def tool_call(world: RunWorld, given: Call) -> Called:
     )
     # What was done just now counts for the checkpoint, also when an earlier run's text stands.
     return Called(ok=ok, changed=changed, preview=shown, repeated=count)
+
+
+def _in_a_row(world: RunWorld, given: Call, call: ToolCall) -> int:
+    """How often the very same call was made in a row, this one included; those of its own turn count too."""
+    reply = stored_reply(world, key_of(given, given.turn))
+    records = [
+        *transcript(world, given, given.turn),
+        TurnRecord(turn=given.turn, messages=reply.messages),
+    ]
+    return repeated(records, call, turn=given.turn) + 1
 
 
 def context(world: RunWorld, given: Call, spec: RoleSpec, profile: Profile) -> ToolContext:

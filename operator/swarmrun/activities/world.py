@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from swarmrun.api.plan import Plan
 from swarmrun.api.resolve import Snapshot, amount
 from swarmrun.api.swarmclass import AgentRole, Tier
-from swarmrun.errors import BudgetExceeded
+from swarmrun.errors import BudgetExceeded, SandboxLost
 from swarmrun.git.remote import Remote
 from swarmrun.git.repo import RunRepo
 from swarmrun.models.ledger import record
@@ -26,7 +26,7 @@ from swarmrun.ports import (
     SandboxSpec,
     Usage,
 )
-from swarmrun.steps import BoxRef, UsageRecord
+from swarmrun.steps import GONE, BoxRef, UsageRecord
 
 T = TypeVar("T")
 
@@ -57,6 +57,8 @@ class RunWorld:
     pull_requests: Callable[[], PullRequests | None]
     caches: dict[str, Any] = field(default_factory=dict[str, Any])
     """What can be read again from the store; bounded by who puts it there."""
+    seen: set[str] = field(default_factory=set[str])
+    """Sandboxes that this process has had in hand."""
 
     # ------------------------------------------------------------ models
 
@@ -74,8 +76,15 @@ class RunWorld:
         return self.bridge.run(coroutine)
 
     def box(self, ref: BoxRef) -> Sandbox:
-        """Raises SandboxLost."""
-        return self.run(self.provider.connect(ref.id))
+        """Raises SandboxLost; with reason `GONE` when this process never had it in hand."""
+        try:
+            box = self.run(self.provider.connect(ref.id))
+        except SandboxLost as exc:
+            if ref.id in self.seen:
+                raise
+            raise SandboxLost(exc.message, mend=exc.mend, reason=GONE) from exc
+        self.seen.add(ref.id)
+        return box
 
     def spec(self, ref: BoxRef, clone_of: str = "") -> SandboxSpec:
         options = self.snapshot.sandbox
