@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import dedent, indent
 
@@ -224,9 +224,14 @@ def _with_members(source: str, other: str, wanted: ast.ClassDef) -> str:
     if node.body[0].lineno == node.lineno:  # `class C: ...`
         lines[at - 1] = lines[at - 1][:column].rstrip()
         column = node.col_offset + 4
-    block = indent("\n\n".join(parts), " " * column)
-    gap = [""] if "def " in parts[0] else []
-    return "\n".join([*lines[:at], *gap, block, *lines[at:]]) + ("\n" if source.endswith("\n") else "")
+    block = ""
+    before = lines[python.first_line(node.body[-1]) - 1]
+    for part in parts:
+        # Functions stand apart, fields one below the other.
+        apart = any(re.match(r"\s*(@|(async\s+)?def\b|class\b)", text) for text in (before, part))
+        block += ("\n" if apart else "") + indent(part, " " * column) + "\n"
+        before = part
+    return "\n".join([*lines[:at], block.rstrip("\n"), *lines[at:]])
 
 
 def _class(source: str, name: str) -> ast.ClassDef:
@@ -283,17 +288,41 @@ def _added(existing: str, imports: Sequence[_Import], segments: Sequence[_Segmen
     module = python.tree(existing.encode())
     have = {name for node in module.body for name in declarations.bound(node)}
     source = existing if existing.endswith("\n") else existing + "\n"
-    added: list[str] = []
-    for segment in segments:
-        if have.isdisjoint(segment.names):
-            added.append(segment.text.rstrip())
-        elif isinstance(segment.node, ast.ClassDef) and any(
-            isinstance(n, ast.ClassDef) and n.name == segment.node.name for n in module.body
-        ):
-            source = _with_members(source, segment.text, segment.node)
-    if added:
-        source = _appended(source, added)
+    fresh = [s for s in segments if have.isdisjoint(s.names)]
+    classes = {n.name for n in module.body if isinstance(n, ast.ClassDef)}
+    extended = [s for s in segments if isinstance(s.node, ast.ClassDef) and s.node.name in classes]
+    early = _early(fresh, extended)
+    for segment in extended:
+        assert isinstance(segment.node, ast.ClassDef)
+        source = _with_members(source, segment.text, segment.node)
+    if early:
+        source = _above(source, {name for s in extended for name in s.names}, early)
+    late = [s.text.rstrip() for s in fresh if s not in early]
+    if late:
+        source = _appended(source, late)
     return with_imports(source, [i for i in imports if i.module != "__future__"])
+
+
+def _early(fresh: Sequence[_Segment], extended: Sequence[_Segment]) -> list[_Segment]:
+    """What new members of existing classes name at import time (the default `Priority.NORMAL`)."""
+    needed = {name for s in extended for name in _eager(s.node)}
+    found: list[_Segment] = []
+    for segment in reversed(fresh):
+        if not needed.isdisjoint(segment.names):
+            found.insert(0, segment)
+            needed |= set(_eager(segment.node))
+    return found
+
+
+def _above(source: str, classes: Collection[str], segments: Sequence[_Segment]) -> str:
+    """Puts the segments above the first of these classes and the comments that belong to it."""
+    rows = source.split("\n")
+    body = python.tree(source.encode()).body
+    at = python.first_line(next(n for n in body if isinstance(n, ast.ClassDef) and n.name in classes)) - 1
+    while at > 0 and rows[at - 1].startswith("#"):
+        at -= 1
+    blocks = [row for s in segments for row in (*s.text.rstrip().split("\n"), "", "")]
+    return "\n".join([*rows[:at], *blocks, *rows[at:]])
 
 
 def _appended(source: str, blocks: Sequence[str]) -> str:

@@ -141,6 +141,29 @@ def test_existing_files_are_added_to_and_never_overwritten(made, function):
     assert text.index("def put") < text.index("LAST")
 
 
+def test_new_fields_of_an_existing_class_find_the_types_of_their_defaults(made, function):
+    before = (
+        "from dataclasses import dataclass\n\n\n# Mine.\n@dataclass\nclass Ticket:\n    id: int\n\n\n"
+        "def last(): ...\n"
+    )
+    declaration = (
+        "from enum import Enum\n\n\nclass Ticket:\n    id: int\n    level: Level = Level.LOW\n    by: str = ''\n\n"
+        "    def urgent(self) -> bool:\n        return self.level > Level.LOW\n\n\n"
+        "class Base(Enum):\n    pass\n\n\nclass Level(Base):\n    LOW = 1\n\n\nclass Note:\n    text: str = ''"
+    )
+    text = made(function(declaration, id="t", kind="data-model"), existing={"shop/a.py": before.encode()})[
+        "shop/a.py"
+    ]
+    exec(compile(text, "a.py", "exec"), {"__name__": "a"})
+    assert (
+        "    LOW = 1\n\n\n# Mine.\n@dataclass\nclass Ticket:\n    id: int\n    level: Level = Level.LOW\n    by"
+        in text
+    )
+    assert "    by: str = ''\n\n    def urgent" in text
+    assert "Level.LOW\n\n\ndef last" in text
+    assert text.endswith("...\n\n\nclass Note:\n    text: str = ''\n")
+
+
 def test_a_file_that_holds_everything_already_is_not_touched(made, function):
     before = b"def f() -> str:\n    return 'x'\n"
     assert made(function("def f() -> str: ..."), existing={"shop/a.py": before}) == {}
