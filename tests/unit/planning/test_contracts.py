@@ -173,6 +173,7 @@ def test_values_of_an_enum_count(breaches):
         '@app.route("/api/links/<int:code>/", methods=["GET", "POST"])\ndef f(): return 1',
         'router = APIRouter(prefix="/api")\n@router.post("/links/{id}")\ndef f(): return 1',
         '@router.post("/links/{id}")\ndef f(): return 1',
+        '@router.post("/")\ndef f(): return 1',
         'app.router.add_post("/api/links/{code}", handler)',
         'app.router.add_route("POST", "/api/links/{code}", handler)',
         'routes = [Route("/api/links/{code}", handler, methods=["POST"])]',
@@ -190,6 +191,7 @@ def test_a_route_is_found_however_it_is_registered(breaches, code):
     [
         '@app.get("/api/links/{code}")\ndef f(): return 1',
         '@app.post("/api/users/{code}")\ndef f(): return 1',
+        '@app.post("/links/{code}")\ndef f(): return 1',
         "# POST is served elsewhere\n",
         'class H(BaseHTTPRequestHandler):\n    def do_GET(self):\n        if self.path.startswith("/api/links/"): pass',
     ],
@@ -335,3 +337,36 @@ def test_an_annotation_in_its_normal_form_is_its_own(annotation):
     once = normal(ast.parse(annotation, mode="eval").body)
     assert normal(ast.parse(once, mode="eval").body) == once
     assert normal(ast.Constant(annotation)) == once, "quoted or not"
+
+
+def test_a_context_manager_is_annotated_as_the_iterator_it_is_made_from(breaches):
+    code = "@contextmanager\ndef f() -> Iterator[int]:\n    yield 1"
+    assert breaches("def f() -> AbstractContextManager[int]: ...", code) == []
+
+
+def test_a_property_with_a_setter_is_still_a_property(breaches):
+    declared = "class S:\n    @property\n    def size(self) -> int: ..."
+    code = "class S:\n    @property\n    def size(self) -> int: return 1\n    @size.setter\n    def size(self, n): self.n = n"
+    assert breaches(declared, code, kind="class") == []
+
+
+def test_fifty_contracts_over_five_hundred_files_are_told_without_parsing_them_all(
+    plan_of, task_of, function
+):
+    tree = {
+        f"shop/m{n}.py": f"from shop.m{(n + 1) % 500} import C{(n + 1) % 500}\n\n\nclass C{n}:\n    x: int = 0\n".encode()
+        for n in range(500)
+    }
+    tree["shop/__init__.py"] = b""
+    tree["shop/m7.py"] = b"from shop.m8 import gone\n\n\nclass C7:\n    x: str = ''\n"
+    contracts = tuple(
+        function(f"class C{n}:\n    x: int", id=f"c{n}", path=f"shop/m{n}.py") for n in range(50)
+    )
+    plan = plan_of(
+        task_of("a", owned_paths=["shop/"], provides=[c.id for c in contracts]), contracts=contracts
+    )
+    found = verify(plan, tree.__getitem__, list(tree))
+    assert [b.message for b in found] == [
+        "`C7.x` is `str` instead of `int`",
+        "`from shop.m8 import gone`: `gone` is not defined in shop/m8.py",
+    ]

@@ -264,4 +264,8 @@ def test_no_text_makes_it_raise(text):
 def test_a_nest_without_end_and_an_endless_number_do_no_harm():
     normalise("[" * 100_000)
     normalise('{"tasks": ' * 5_000)
+    nest: object = "x"
+    for _ in range(5_000):
+        nest = [nest]
+    normalise(plan_with({**TASK, "title": nest, "ownedPaths": nest, "role": nest}))
     normalise(plan_with({**TASK, "estimate": 10**5000, "title": 10**5000}))

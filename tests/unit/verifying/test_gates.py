@@ -51,7 +51,9 @@ def test_gates_are_told_from_the_files(tree, names):
 
 
 def test_ruff_is_required_only_where_it_is_configured():
-    assert not detected({"a.py": ""})["ruff"].required
+    unasked = detected({"a.py": ""})["ruff"]
+    assert not unasked.required
+    assert not unasked.fix, "files that the run has not touched stay as they are"
     gate = detected({"a.py": "", "pyproject.toml": "[tool.ruff]\n"})["ruff"]
     assert gate.required
     assert "check --fix" in gate.fix
@@ -205,8 +207,8 @@ RECORDED = {
     ),
     "tsc": (
         "npx tsc -p .",
-        "src/x.ts(3,5): error TS2304: Cannot find 'a'.\n\x1b[96msrc/y.ts\x1b[0m:3:5 - \x1b[91merror\x1b[0m TS2322: No.\n",
-        ["src/x.ts TS2304 Cannot find 'a'.", "src/y.ts TS2322 No."],
+        "src/x.ts(3,5): error TS2304: No 'a'.\n\x1b[96msrc/y.ts\x1b[0m:3:5 - \x1b[91merror\x1b[0m TS2322: No.\n",
+        ["src/x.ts TS2304 No 'a'.", "src/y.ts TS2322 No."],
     ),
     "mypy": ("mypy .", "a.py:3: error: No.  [attr]\nFound 1 error\n", ["a.py No.  [attr]"]),
     "unittest with subtests": (

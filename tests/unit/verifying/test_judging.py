@@ -120,6 +120,7 @@ def test_no_answer_makes_it_raise(raw):
         ("shop/a.py:4", "def f(url):", ""),
         ("./shop/a.py:2", "L4: def f( url ):", ""),
         ("shop/a.py:4-7", "if not url:\n        raise ValueError(url)", ""),
+        ("shop/a.py#L4", "def f(url):", ""),
         ("pytest", "", ""),
         ("gate:pytest", "", ""),
         ("shop/a.py:1", "return url", "the quote is not at shop/a.py:1"),
