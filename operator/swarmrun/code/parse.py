@@ -39,14 +39,24 @@ def syntax_errors(path: str, source: bytes) -> Sequence[SyntaxProblem]:
         return [] if b"\0" not in source[:8000] else [SyntaxProblem(1, 0, "binary data in a source file")]
     tongue = language(path)
     if tongue == "python":
-        try:
-            python.tree(source)
-        except python.Unparsable as exc:
-            return [SyntaxProblem(exc.line, max(exc.column - 1, 0), str(exc))]
-        return []
+        return _python(source)
     if tongue in _READERS:
         return _READERS[tongue](source)
     return _tree_errors(tongue, source)
+
+
+def _python(source: bytes) -> Sequence[SyntaxProblem]:
+    """The compiler's rules as well (`return` outside a function, an argument twice); nothing is run."""
+    try:
+        python.tree(source)
+        compile(source, "<source>", "exec", dont_inherit=True, optimize=0)
+    except python.Unparsable as exc:
+        return [SyntaxProblem(exc.line, max(exc.column - 1, 0), str(exc))]
+    except SyntaxError as exc:
+        return [SyntaxProblem(exc.lineno or 1, max((exc.offset or 1) - 1, 0), exc.msg or "invalid syntax")]
+    except (ValueError, RecursionError, MemoryError) as exc:
+        return [SyntaxProblem(1, 0, str(exc) or type(exc).__name__)]
+    return []
 
 
 def _json(source: bytes) -> Sequence[SyntaxProblem]:

@@ -9,10 +9,12 @@ from typing import Literal
 
 from swarmrun.code.text import is_binary
 from swarmrun.merging.cases import Case, How
-from swarmrun.merging.guards.files import inspect
+from swarmrun.merging.guards import texts
+from swarmrun.merging.guards.files import GUARDS, inspect
 from swarmrun.merging.guards.finding import Finding, Versions
 from swarmrun.merging.partial import partial
 from swarmrun.merging.plumbing import Entry, MergeTree, Repo, Signature
+from swarmrun.merging.rungs import repair
 from swarmrun.merging.steps import lockfile_commands, steps_for
 
 ConflictKind = Literal[
@@ -161,19 +163,28 @@ def resolve(case: Case) -> tuple[bytes, Resolution] | None:
     """One file through the ladder: bytes and how, or None."""
     if not case.mergeable:
         return None
+    seen: set[str] = set()
     for rung in steps_for(case):
         attempt = rung.resolve(case)
-        if attempt is None:
+        if attempt is None or attempt.text in seen:
             continue
+        seen.add(attempt.text)
+        text, brought = repair.imports(case, attempt.text)
+        note = attempt.note + (f"; imports brought back: {', '.join(brought)}" if brought else "")
         try:
-            content = case.encode(attempt.text)
+            content = case.encode(text)
         except UnicodeEncodeError:
             continue
         versions = Versions(case.path, case.base, case.ours, case.theirs, content)
-        if not any(f.severity == "hard" for f in inspect(versions)):
+        if not any(f.severity == "hard" for f in inspect(versions, _OWN_GUARDS)):
             command = lockfile_commands(case.path) if rung.how == "Lockfile" else ""
-            return content, Resolution(case.path, rung.how, attempt.note, command)
+            return content, Resolution(case.path, rung.how, note, command)
     return None
+
+
+_OWN_GUARDS = [guard for guard in GUARDS if guard not in (texts.one_parent, texts.lines, texts.hunks)]
+"""A rule may well end with the text of one side (the other only laid it out anew), and these three look for
+what a model forgets, not for what a rule decides."""
 
 
 def _kind(

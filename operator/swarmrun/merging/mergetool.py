@@ -51,7 +51,9 @@ def run(path_name: str, base: Path, ours: Path, theirs: Path, out: Path) -> Merg
     for side, other in ((data[1], data[2]), (data[2], data[1])):
         if other in (side, data[0]):
             _write(out, side)
-            return MergeFileReport(path_name, True, "Clean", "one side is unchanged, or both are equal", 0, [])
+            return MergeFileReport(
+                path_name, True, "Clean", "one side is unchanged, or both are equal", 0, []
+            )
     solved = resolve(case)
     if solved is not None:
         content, resolution = solved
@@ -84,5 +86,3 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as exc:
         raise InvalidResource(f"OUT: {path} cannot be written: {exc.strerror}") from exc
-
-

@@ -9,13 +9,13 @@ from swarmrun.merging.cases import Attempt, Case, How
 from swarmrun.merging.rungs import Rung, hunks
 from swarmrun.merging.rungs.additions import DECLARATIONS, INSERTIONS
 from swarmrun.merging.rungs.declarations import Declarations
-from swarmrun.merging.rungs.hunks import ADJACENT, ITEMS, WHITESPACE, Rule
+from swarmrun.merging.rungs.hunks import ADJACENT, INCLUDED, INDENTED, ITEMS, WHITESPACE, Rule
 from swarmrun.merging.rungs.imports import UNION
-from swarmrun.merging.rungs.tokens import TOKENS
+from swarmrun.merging.rungs.tokens import DROPPED, LAYOUT, LETTERS, RENAMES, VERSIONS, WORDS
 
-SAFE = (WHITESPACE, ADJACENT, UNION, DECLARATIONS, ITEMS)
-BOLD = (*SAFE, INSERTIONS)
-BOLDEST = (*BOLD, TOKENS)
+SAFE = (WHITESPACE, LAYOUT, INDENTED, UNION, ADJACENT, DECLARATIONS, ITEMS, RENAMES)
+BOLD = (*SAFE, VERSIONS, WORDS, INCLUDED, INSERTIONS)
+BOLDEST = (*BOLD, LETTERS, DROPPED)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from swarmrun.code.languages import PROGRAMS
 from swarmrun.code.symbols import symbols
 from swarmrun.merging.rungs.hunks import Lines, Rule
+from swarmrun.merging.rungs.tokens import alike
 
 _SUFFIX = {
     "javascript": "x.js",
@@ -79,10 +80,21 @@ def insertions(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str
     tail = 0
     while tail < shorter - head and ours[-1 - tail] == theirs[-1 - tail]:
         tail += 1
+    deeper = _depth(ours[head:]) - _depth(theirs[head:])
+    if deeper:  # lines that end a block, and what comes after the block
+        first, second = (ours, theirs) if deeper > 0 else (theirs, ours)
+        return [*first[: len(first) - tail], *second[head:]]
+    if alike(ours[head : len(ours) - tail], theirs[head : len(theirs) - tail]):
+        return None
     first = list(ours[: len(ours) - tail])
     if first and not first[-1].endswith("\n"):
         first[-1] += "\n"
     return [*first, *theirs[head:]]
+
+
+def _depth(lines: Lines) -> int:
+    """Indentation of the first line that says something."""
+    return next((len(line) - len(line.lstrip()) for line in lines if line.strip()), 0)
 
 
 def _says(lines: Lines) -> bool:

@@ -64,6 +64,7 @@ class _Merger:
         return [line if line.endswith("\n") else line + "\n" for line in lines[:-1]] + lines[-1:]
 
     def _by_name(self, base: Sequence[Block], ours: Sequence[Block], theirs: Sequence[Block]) -> list[str]:
+        _pair_nameless(base, ours, theirs)
         db, do, dt = ({block.key: block for block in side} for side in (base, ours, theirs))
         kept: dict[Key, list[str]] = {}
         for key in [*do, *(k for k in dt if k not in do)]:
@@ -175,6 +176,35 @@ class _Merger:
         if o in (t, b):
             return list(theirs) if o == b and t != b else list(ours if ours != base else theirs)
         return list(ours) if t == b else self.text(base, ours, theirs)
+
+
+_NAMELESS = ("stmt", "compound")
+
+
+def _pair_nameless(base: Sequence[Block], ours: Sequence[Block], theirs: Sequence[Block]) -> None:
+    """Statements are known by their text, so one that both sides changed would be lost once and found
+    twice. Those get a common key by their shape; when shapes are not unique, there is no telling."""
+    keys = [{block.key for block in side} for side in (base, ours, theirs)]
+    gone = [b for b in base if b.kind in _NAMELESS and b.key not in keys[1] | keys[2]]
+    if not gone:
+        return
+    left = [b for b in ours if b.kind in _NAMELESS and b.key not in keys[0] | keys[2]]
+    right = [b for b in theirs if b.kind in _NAMELESS and b.key not in keys[0] | keys[1]]
+    shapes = [[_head(block) for block in side] for side in (gone, left, right)]
+    for block in gone:
+        shape = _head(block)
+        counts = [side.count(shape) for side in shapes]
+        if counts == [1, 1, 1]:
+            for side, names in zip((gone, left, right), shapes, strict=True):
+                side[names.index(shape)].key = ("same", *shape)
+        elif left and right:
+            raise _Stuck(shape)
+
+
+def _head(block: Block) -> Key:
+    """Kind of statement and what it is about: the called function, the first word."""
+    first = block.norm.partition("\n")[0]
+    return (type(block.node).__name__, first.partition("(")[0].split(" ")[0])
 
 
 def _text(blocks: Sequence[Block]) -> list[str]:

@@ -6,10 +6,12 @@ A rule gets the three versions of the lines that conflict and gives the merged l
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from swarmrun.merging.diff3 import Hunk, diff3
+from swarmrun.merging.diff3 import Hunk, diff3, matching
 
 Lines = Sequence[str]
 
@@ -45,15 +47,100 @@ def whitespace(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str
 
 
 def adjacent(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:
-    """Neighbouring lines, each changed by one side."""
-    if not len(base) == len(ours) == len(theirs) or not base:
+    """Edits of different base lines that only touch each other, with no unchanged line between them."""
+    if not base:
         return None
-    merged: list[str] = []
-    for b, o, t in zip(base, ours, theirs, strict=True):
-        if t not in (o, b) and o != b:
+    edits = [*_edits(base, ours), *_edits(base, theirs)]
+    edits.sort(key=lambda e: (e.start, e.end))
+    for one, other in pairwise(edits):
+        if one == other:
+            continue
+        if other.start < one.end or (one.start == one.end == other.start == other.end):
             return None
-        merged.append(t if o == b else o)
-    return merged
+    merged: list[str] = []
+    at = 0
+    for edit in dict.fromkeys(edits):
+        merged += [*base[at : edit.start], *edit.lines]
+        at = edit.end
+    return [*merged, *base[at:]]
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """base[start:end] becomes these lines."""
+
+    start: int
+    end: int
+    lines: tuple[str, ...]
+
+
+def _edits(base: Lines, side: Lines) -> list[_Edit]:
+    edits: list[_Edit] = []
+    b = s = 0
+    for in_base, in_side, length in [*matching(base, side), (len(base), len(side), 0)]:
+        replaced, by = list(base[b:in_base]), tuple(side[s:in_side])
+        if len(replaced) == len(by):  # line by line, so that neighbours stay apart
+            edits += [_Edit(b + n, b + n + 1, (line,)) for n, line in enumerate(by)]
+        elif replaced or by:
+            edits.append(_Edit(b, in_base, by))
+        b, s = in_base + length, in_side + length
+    return edits
+
+
+def indented(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:
+    """One side only moved the lines in or out: the other side's lines, moved likewise."""
+    for side, other in ((ours, theirs), (theirs, ours)):
+        shift = _shift(base, side)
+        if shift and (moved := _shifted(other, shift)) is not None:
+            return moved
+    return None
+
+
+def _shift(base: Lines, side: Lines) -> int:
+    """By how many columns all lines moved; 0 when that is not all that happened."""
+    b, s = ([line for line in lines if line.strip()] for lines in (base, side))
+    if not b or len(b) != len(s):
+        return 0
+    shifts = {_indent(y) - _indent(x) for x, y in zip(b, s, strict=True)}
+    same = all(x.strip() == y.strip() for x, y in zip(b, s, strict=True))
+    return shifts.pop() if same and len(shifts) == 1 else 0
+
+
+def _shifted(lines: Lines, columns: int) -> list[str] | None:
+    if any("\t" in line[: _indent(line)] or _indent(line) < -columns for line in lines if line.strip()):
+        return None
+    if columns < 0:
+        return [line[-columns:] if line.strip() else line for line in lines]
+    return [" " * columns + line if line.strip() else line for line in lines]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def included(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:
+    """One side's change holds the other's: the same lines go, and all new lines come in the same order."""
+    for side, other in ((ours, theirs), (theirs, ours)):
+        gone, came = _difference(base, other)
+        if gone or came:
+            all_gone, all_came = _difference(base, side)
+            if not Counter(gone) - Counter(all_gone) and _is_subsequence(came, all_came):
+                return list(side)
+    return None
+
+
+def _difference(base: Lines, side: Lines) -> tuple[list[str], list[str]]:
+    gone: list[str] = []
+    came: list[str] = []
+    for edit in _edits(base, side):
+        gone += [line.strip() for line in base[edit.start : edit.end] if line.strip()]
+        came += [line.strip() for line in edit.lines if line.strip()]
+    return gone, came
+
+
+def _is_subsequence(short: Sequence[str], long: Sequence[str]) -> bool:
+    rest = iter(long)
+    return all(line in rest for line in short)
 
 
 def items(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:
@@ -132,4 +219,6 @@ def _trimmings(hunk: Hunk[str]) -> list[tuple[Lines, Lines, Lines, Lines, Lines]
 
 WHITESPACE = Rule("white space", whitespace)
 ADJACENT = Rule("adjacent lines", adjacent)
+INDENTED = Rule("moved in or out by one side", indented)
+INCLUDED = Rule("one side includes the other", included)
 ITEMS = Rule("items added by both", items)
