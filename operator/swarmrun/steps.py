@@ -432,6 +432,7 @@ class Sample(RunRef):
     gates: str
     """Artifact of the gates' results."""
     tokens_left: int = 0
+    cost_left: str | None = None
 
 
 class Sampled(StepModel):

@@ -6,19 +6,23 @@ turn since is replayed: stored replies are not paid again, their tool calls run 
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from datetime import timedelta
 from typing import Any
 
 from durabletask import task
 
-from swarmrun.orchestration.flow import Orchestration, Until, Work, drive
+from swarmrun.orchestration import budget
+from swarmrun.orchestration.flow import Host, Orchestration, Until, Work, drive
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
 from swarmrun.orchestration.mail import Mail, Stopped
-from swarmrun.orchestration.perform import perform, perform_all, read, wait_before_retry
+from swarmrun.orchestration.perform import begin, perform, perform_all, read, wait_before_retry
 from swarmrun.orchestration.sandboxes import SandboxFailed, provide
 from swarmrun.report import AgentProgress
 from swarmrun.steps import (
     CHECKPOINT,
     FINISH,
+    GONE,
     MODEL_TURN,
     TOOL_CALL,
     Call,
@@ -41,8 +45,15 @@ NUDGES = 2
 """Times a text without a call, or an empty diff, is answered by a nudge before the attempt fails."""
 BREAK_OFF = 5
 """Identical calls in a row after which the attempt ends; at three the model is told. A choice."""
+POISONED = 2
+"""Sandboxes that one call may end; then it is told as an error instead of being run again. A choice."""
 MAX_LOSSES = 6
 """Sandboxes one attempt may use up. A choice: more says that the machine is not fit for work."""
+LAST_CHECKPOINT = timedelta(seconds=10)
+"""How long an attempt that ends waits for the checkpoint under way: less than the run's grace."""
+REPLACED = "@sandbox-replaced"
+NO_CALL = "@no-call"
+# News that are codes; `activities.turns` has the words.
 
 
 class AttemptFailed(Exception):
@@ -63,28 +74,31 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
     s = AgentInput.model_validate(given)
     life = Life(ctx, s)
     try:
-        result = yield from drive(life.mail, life.work(), lambda: None)
+        result = yield from drive(life, life.work())
     except ContinueAsNew:
         s.mail = life.mail.close()
         ctx.continue_as_new(s.model_dump(mode="json"), save_events=True)
         return None
     except Stopped as stop:
+        yield from life.last_checkpoint()
         status = "Cancelled" if stop.reason == "Cancelled" else "Failed"
         result = life.result(status, stop.reason, stop.message)
     except AttemptFailed as failed:
+        yield from life.last_checkpoint()
         result = life.result("Failed", failed.reason, failed.message)
     except SandboxFailed as failed:
         result = life.result("Failed", failed.reason, failed.message)
     return result.model_dump(mode="json")
 
 
-class Life:
+class Life(Host):
     """The turns between two continue-as-new. `s` is all there is to carry."""
 
     def __init__(self, ctx: task.OrchestrationContext, s: AgentInput) -> None:
+        super().__init__(Mail(ctx, s.mail))
         self.ctx, self.s = ctx, s
-        self.mail = Mail(ctx, s.mail)
         self.first_turn = s.turn
+        self.phase, self.message = "Starting", ""
         self.pending: task.Task[Any] | None = None
         """A checkpoint under way beside the next model call."""
         self.pending_turn = 0
@@ -97,11 +111,10 @@ class Life:
             self.show("Running")
             if self.mail.suspended:
                 self.show("Suspended")
-                yield Until(lambda: not self.mail.suspended or self.mail.cancelled is not None)
+                yield Until(lambda: not self.mail.suspended)
             s.news += self.mail.news
             self.mail.news = []
             if s.turn > s.max_turns:
-                yield from self.settle_checkpoint()
                 raise AttemptFailed("TurnsExhausted", f"not finished after {s.max_turns} turns")
             if s.turn - self.first_turn >= LIFE:
                 if (yield from self.settle_checkpoint()):
@@ -118,6 +131,7 @@ class Life:
 
     def model_turn(self) -> Work[TurnDone]:
         s = self.s
+        left = budget.left(budget.Allowance(s.tokens, s.cost), s.usage)
         result: Result[TurnDone] = yield from perform(
             self.ctx,
             MODEL_TURN,
@@ -127,22 +141,23 @@ class Life:
                 brief=s.brief,
                 box=s.box,
                 max_turns=s.max_turns,
-                tokens_left=max(0, s.tokens - sum(u.total for u in s.usage)),
-                cost_left=s.cost,
+                tokens_left=left.tokens,
+                cost_left=left.cost,
                 news=s.news,
             ),
             self.on_wait,
         )
         if result.failed:
-            if result.failed.usage is not None:
-                s.usage = add_usage(s.usage, result.failed.usage)
+            self.charge(result.failed)
             raise AttemptFailed(result.failed.reason, result.failed.message)
         assert result.ok
-        if result.ok.news_taken:
-            s.news = []
         if s.turn > s.counted_turn:
+            # A replayed turn is paid and was asked with the news of its time.
             s.usage = add_usage(s.usage, result.ok.usage)
-            s.notes = [*s.notes, *(n for n in result.ok.notes if n not in s.notes)][:20]
+            for text in result.ok.notes:
+                self.note(text)
+            if result.ok.news_taken:
+                s.news = []
             s.counted_turn = s.turn
         return result.ok
 
@@ -173,30 +188,32 @@ class Life:
         ends = [c for c in reply.calls if c.ends]
         if ends:
             s.last_tool = ends[0].name
-            return (yield from self.finish(ends[0].index))
-        if changed:
-            self.start_checkpoint()
-        elif not self.pending:
-            s.checkpoint_turn = s.turn
-        s.turn += 1
+            return (yield from self.finish(ends[0].index, changed))
+        self.next_turn(changed)
         return None
 
     def without_call(self) -> Work[AgentResult | None]:
         s = self.s
         if s.nudges >= NUDGES:
-            return (yield from self.finish(-1))
+            return (yield from self.finish(-1, False))
         s.nudges += 1
-        s.news.append(f"@no-call {s.nudges}")
-        s.checkpoint_turn = s.turn if not self.pending else s.checkpoint_turn
-        s.turn += 1
+        s.news.append(f"{NO_CALL} {s.nudges}")
+        self.next_turn(False)
         return None
+
+    def next_turn(self, changed: bool) -> None:
+        """`changed`: the work tree differs from the last checkpoint, and a new one is begun."""
+        s = self.s
+        if changed and s.box:
+            self.start_checkpoint()
+        else:
+            s.checkpoint_turn = s.turn
+        s.turn += 1
 
     # ------------------------------------------------------------ the end
 
-    def finish(self, index: int) -> Work[AgentResult | None]:
+    def finish(self, index: int, changed: bool) -> Work[AgentResult | None]:
         s = self.s
-        if s.box and not (yield from self.settle_checkpoint()):
-            return None
         last = index < 0 or s.refusals + 1 >= s.refusals_allowed
         self.show("Finishing")
         result: Result[Finished] = yield from perform(
@@ -209,7 +226,9 @@ class Life:
                 brief=s.brief,
                 box=s.box,
                 since=s.checkpoint or s.brief.base,
+                refusals=s.refusals,
                 final=last and s.unverified_goes_on,
+                refusals_left=max(0, s.refusals_allowed - s.refusals - 2),
             ),
             self.on_wait,
         )
@@ -219,32 +238,25 @@ class Life:
         assert result.ok
         end = result.ok
         if end.checkpoint:
-            s.checkpoint, s.checkpoint_turn = end.checkpoint, s.turn
+            s.checkpoint, changed = end.checkpoint, False
         if end.empty and s.guards:
-            return self.refuse_empty(end, index)
-        if end.accepted:
+            s.empties += 1
+            if index < 0 or s.empties > NUDGES:
+                raise AttemptFailed(
+                    "PhantomAgent",
+                    f"it claims to be done after {s.tool_calls} tool calls, but its diff is empty",
+                )
+        elif end.accepted:
             return self.finished(end)
-        s.refusals += 1
-        s.refused = [*s.refused, *end.problems][:20]
-        if last:
-            raise AttemptFailed("Refused", "; ".join(end.problems) or "its result was refused")
-        if index < 0:
-            raise AttemptFailed("NoFinish", "it stopped calling tools without finishing")
-        s.checkpoint_turn = s.turn
-        s.turn += 1
+        else:
+            s.refusals += 1
+            s.refused = [*s.refused, *end.problems][:20]
+            if index < 0:
+                raise AttemptFailed("NoFinish", "it stopped calling tools without finishing")
+            if last:
+                raise AttemptFailed("Refused", "; ".join(end.problems) or "its result was refused")
+        self.next_turn(changed)
         return None
-
-    def refuse_empty(self, end: Finished, index: int) -> None:
-        """A role that must write has not: nudged, then the attempt fails whatever it claims."""
-        s = self.s
-        s.empties += 1
-        if index < 0 or s.empties > NUDGES:
-            raise AttemptFailed(
-                "PhantomAgent",
-                f"it claims to be done after {s.tool_calls} tool calls, but its diff is empty",
-            )
-        s.checkpoint_turn = s.turn
-        s.turn += 1
 
     def finished(self, end: Finished) -> AgentResult:
         result = self.result("Finished", "", "; ".join(end.problems))
@@ -285,17 +297,18 @@ class Life:
             head=s.brief.ours,
             clone_of=s.clone_of,
             setup=s.setup,
-            max_generation=s.box.generation + MAX_LOSSES,
             on_wait=self.on_wait,
         )
         s.box, s.ready = provided.box, True
 
     def start_checkpoint(self) -> None:
+        self.pending = begin(self.ctx, CHECKPOINT, self.checkpoint_of(self.s.turn))
+        self.pending_turn = self.s.turn
+
+    def checkpoint_of(self, turn: int) -> TakeCheckpoint:
         s = self.s
         assert s.box
-        taking = TakeCheckpoint(**self.me(), turn=s.turn, box=s.box, since=s.checkpoint or s.brief.base)
-        self.pending = self.ctx.call_activity(CHECKPOINT.name, input=taking.model_dump(mode="json"))
-        self.pending_turn = s.turn
+        return TakeCheckpoint(**self.me(), turn=turn, box=s.box, since=s.checkpoint or s.brief.base)
 
     def settle_checkpoint(self) -> Work[bool]:
         """Waits for the checkpoint under way. False: the sandbox was lost, the turns since are replayed."""
@@ -304,13 +317,11 @@ class Life:
             return True
         yield self.pending
         result = read(CHECKPOINT, self.pending)
-        if result.failed and wait_before_retry(result.failed, 1) is not None:
-            assert s.box
-            again = TakeCheckpoint(
-                **self.me(), turn=self.pending_turn, box=s.box, since=s.checkpoint or s.brief.base
-            )
-            result = yield from perform(self.ctx, CHECKPOINT, again, self.on_wait)
         self.pending = None
+        if result.failed and wait_before_retry(result.failed, 1) is not None:
+            result = yield from perform(
+                self.ctx, CHECKPOINT, self.checkpoint_of(self.pending_turn), self.on_wait
+            )
         if result.failed:
             self.lost_or_raise(result.failed, -1)
             return False
@@ -319,20 +330,33 @@ class Life:
         s.checkpoint, s.checkpoint_turn = taken.commit, self.pending_turn
         return True
 
+    def last_checkpoint(self) -> Generator[task.Task[Any], Any, None]:
+        """What the last turn wrote is kept, when the attempt ends while its checkpoint is under way."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return
+        patience = self.ctx.create_timer(LAST_CHECKPOINT)
+        yield task.when_any([pending, patience])
+        if pending.is_complete:
+            patience.cancel()
+            taken = read(CHECKPOINT, pending).ok
+            self.s.checkpoint = taken.commit if taken else self.s.checkpoint
+
     def lost_or_raise(self, failed: Failed, index: int) -> None:
         """A lost sandbox: next generation, back to the turn after the last checkpoint."""
         s = self.s
         if not failed.lost or s.box is None:
             raise AttemptFailed(failed.reason, failed.message)
-        place = f"{s.turn}/{index}"
-        s.losses[place] = s.losses.get(place, 0) + 1
-        if sum(s.losses.values()) > MAX_LOSSES:
-            raise AttemptFailed("SandboxLost", f"{MAX_LOSSES} sandboxes were lost: {failed.message}")
+        if failed.reason != GONE:
+            place = f"{s.turn}/{index}"
+            s.losses[place] = s.losses.get(place, 0) + 1
+            if sum(s.losses.values()) > MAX_LOSSES:
+                raise AttemptFailed("SandboxLost", f"{MAX_LOSSES} sandboxes were lost: {failed.message}")
         s.box = s.box.model_copy(update={"generation": s.box.generation + 1})
         s.ready = False
         s.clone_of = ""
-        self.pending = None
-        s.news.append("@sandbox-replaced")
+        if REPLACED not in s.news:
+            s.news.append(REPLACED)
         s.turn = min(s.turn, s.checkpoint_turn + 1)
 
     # ------------------------------------------------------------ small helpers
@@ -349,7 +373,7 @@ class Life:
             index=ref.index,
             brief=s.brief,
             box=s.box,
-            poisoned=s.losses.get(f"{s.turn}/{ref.index}", 0) >= 2,
+            poisoned=s.losses.get(f"{s.turn}/{ref.index}", 0) >= POISONED,
         )
 
     def count_calls(self, number: int) -> None:
@@ -359,24 +383,37 @@ class Life:
             s.tool_calls += number
             s.counted_calls_turn = s.turn
 
-    def on_wait(self, step: str, pause: float, failed: Failed) -> None:
-        note = f"waited {pause:g} s: {failed.reason}"
+    def charge(self, failed: Failed) -> None:
+        """A useless answer is paid for all the same."""
         if failed.usage is not None:
             self.s.usage = add_usage(self.s.usage, failed.usage)
-        if note not in self.s.notes:
-            self.s.notes = [*self.s.notes, note][:20]
+
+    def note(self, text: str) -> None:
+        s = self.s
+        if text[:300] not in s.notes:
+            s.notes = [*s.notes, text[:300]][:20]
+
+    def on_wait(self, step: str, pause: float, failed: Failed) -> None:
+        self.charge(failed)
+        self.note(f"waited {pause:g} s: {failed.reason}")
         self.show("Waiting", f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message}")
 
     def show(self, phase: str, message: str = "") -> None:
+        self.phase, self.message = phase, message
+
+    def settled(self) -> None:
+        """What it said in an earlier dispatch stands already: a replay would only say it again."""
         s = self.s
+        if self.ctx.is_replaying:
+            return
         self.ctx.set_custom_status(
             AgentProgress(
-                phase=phase,
+                phase=self.phase,
                 turns=s.turn,
                 tool_calls=s.tool_calls,
                 tokens=sum(u.total for u in s.usage),
                 last_tool=s.last_tool[:200],
-                message=message[:500],
+                message=self.message[:500],
                 generation=s.box.generation if s.box else 1,
                 usage=s.usage,
             ).model_dump(mode="json")

@@ -64,10 +64,9 @@ def land(board: Board, before: str, steps: list[Step]) -> Work[None]:
     for step in steps[:culprit]:
         step.item.state = "merged"
         desk.record(step.item.ref.id, step.item.ref.role.value).status.phase = AgentPhase.MERGED
+    board.ground = desk.integration = steps[culprit - 1].commit if culprit else before
     if culprit == len(steps):
-        desk.show()
         return
-    desk.integration = steps[culprit - 1].commit if culprit else before
     broken, *later = steps[culprit:]
     for step in later:
         step.item.state = "finished"  # merged again, onto what is green

@@ -42,12 +42,19 @@ class Board:
     items: dict[str, Item] = field(default_factory=dict[str, Item])
     merge: Flow[None] | None = None
     workers: list[Flow[None]] = field(default_factory=list[Flow[None]])
+    ground: str = ""
+    """Integration commit that agents start from: the last one that was proven."""
     replanned: bool = False
+    amending: bool = False
     planner_calls: int = PLANNER_CALLS_FOR_CONTRACTS
     amendments: int = 0
 
     def unfinished(self) -> list[Item]:
         return [i for i in self.items.values() if i.state != "merged"]
+
+    @property
+    def out_of_budget(self) -> bool:
+        return any(i.reason == "BudgetExceeded" for i in self.unfinished())
 
 
 def branch_of(desk: Desk, task_id: str) -> str:
@@ -63,8 +70,7 @@ def again_or_failed(
     if item.attempt < ATTEMPTS and reason not in FINAL:
         text = f"Attempt {item.attempt} of this task ended: {why}\n" + "\n".join(f"- {r}" for r in refused)
         item.evidence = yield from desk.evidence(f"{item.ref.id}-attempt-{item.attempt}", text)
-        note = f"{item.ref.id}: attempt {item.attempt} ended {why[:200]}; one fresh attempt"
-        desk.report.notes = [*desk.report.notes, note][:50]
+        desk.note(f"{item.ref.id}: attempt {item.attempt} ended {why[:200]}; one fresh attempt")
         item.state = "waiting"
         desk.record(item.ref.id, item.ref.role.value).status.phase = AgentPhase.PENDING
         return
@@ -72,7 +78,6 @@ def again_or_failed(
     status = desk.record(item.ref.id, item.ref.role.value).status
     status.phase = AgentPhase.PARKED if state == "parked" else AgentPhase.FAILED
     status.reason, status.message = reason, why[:512]
-    desk.show()
 
 
 def skip(board: Board, item: Item) -> None:
@@ -81,4 +86,3 @@ def skip(board: Board, item: Item) -> None:
     missing = [d for d in item.ref.depends_on if d not in board.items or board.items[d].state != "merged"]
     status.phase, status.reason = AgentPhase.SKIPPED, "DependencyFailed"
     status.message = f"depends on {', '.join(missing)}"
-    board.desk.show()

@@ -1,12 +1,12 @@
 """How tokens and money are shared out. Pure; money is Decimal inside and a string outside.
 
-30 % is held back for planner, merge, judge and fix; the rest is divided over the tasks by their estimated
-turns. What a finished task left over goes back to those that have not started.
+30 % is held back for merge, judge and fix; the rest is divided over the tasks by their estimated turns. What a
+finished task left over goes to those that have not started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,40 +18,45 @@ HELD_BACK = 30
 
 @dataclass(frozen=True)
 class Allowance:
+    """What may be used; `cost` in US dollars, None where nobody set a ceiling."""
+
     tokens: int
     cost: str | None
 
 
-def share(
-    task: TaskRef,
-    waiting: Sequence[TaskRef],
-    promised: Sequence[Allowance],
-    tokens: int,
-    cost: str | None,
-    spent: Sequence[UsageRecord],
-) -> Allowance:
-    """What `task` (one of `waiting`, those that have not started) may use.
+def for_tasks(whole: Allowance) -> Allowance:
+    """What is not held back."""
+    cost = None if whole.cost is None else _money(Decimal(whole.cost) * (100 - HELD_BACK) / 100)
+    return Allowance(whole.tokens * (100 - HELD_BACK) // 100, cost)
 
-    `promised` is what agents at work may still use, `spent` what is gone for good.
-    """
+
+def left(whole: Allowance, spent: Iterable[UsageRecord], promised: Iterable[Allowance] = ()) -> Allowance:
+    """Of `whole`, what is neither spent nor promised to an agent at work."""
+    gone, given = list(spent), list(promised)
+    tokens = whole.tokens - sum(u.total for u in gone) - sum(p.tokens for p in given)
+    if whole.cost is None:
+        return Allowance(max(0, tokens), None)
+    money = Decimal(whole.cost) - sum((Decimal(u.cost) for u in gone if u.cost is not None), Decimal(0))
+    money -= sum((Decimal(p.cost) for p in given if p.cost is not None), Decimal(0))
+    return Allowance(max(0, tokens), _money(money))
+
+
+def lesser(one: Allowance, other: Allowance) -> Allowance:
+    costs = [Decimal(a.cost) for a in (one, other) if a.cost is not None]
+    return Allowance(min(one.tokens, other.tokens), _money(min(costs)) if costs else None)
+
+
+def share(task: TaskRef, waiting: Sequence[TaskRef], pool: Allowance) -> Allowance:
+    """Of `pool`, what `task` (one of `waiting`, those that have not started) may use."""
     estimates = sum(t.estimate for t in waiting) or 1
-    pool = tokens * (100 - HELD_BACK) // 100 - sum(u.total for u in spent) - sum(p.tokens for p in promised)
-    money = None
-    if cost is not None:
-        left = Decimal(cost) * (100 - HELD_BACK) / 100 - spent_money(spent)
-        left -= sum((Decimal(p.cost) for p in promised if p.cost is not None), Decimal(0))
-        money = _money(left * task.estimate / estimates)
-    return Allowance(tokens=max(0, pool) * task.estimate // estimates, cost=money)
+    cost = None if pool.cost is None else _money(Decimal(pool.cost) * task.estimate / estimates)
+    return Allowance(pool.tokens * task.estimate // estimates, cost)
 
 
-def left(tokens: int, cost: str | None, spent: Sequence[UsageRecord]) -> Allowance:
-    """All that is left of the run's budget."""
-    money = None if cost is None else _money(Decimal(cost) - spent_money(spent))
-    return Allowance(tokens=max(0, tokens - sum(u.total for u in spent)), cost=money)
-
-
-def spent_money(spent: Sequence[UsageRecord]) -> Decimal:
-    return sum((Decimal(u.cost) for u in spent if u.cost is not None), Decimal(0))
+def share_equally(pool: Allowance, number: int) -> Allowance:
+    return Allowance(
+        pool.tokens // number, None if pool.cost is None else _money(Decimal(pool.cost) / number)
+    )
 
 
 def _money(amount: Decimal) -> str:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from durabletask import task
+from pydantic import ValidationError
 
 from swarmrun.api.status import AgentPhase, AgentStatus, Phase, ResultStatus
 from swarmrun.orchestration import budget
 from swarmrun.orchestration.agent import NAME as AGENT
-from swarmrun.orchestration.flow import Orchestration, Until, Work, drive
+from swarmrun.orchestration.flow import Host, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
-from swarmrun.orchestration.perform import perform
+from swarmrun.orchestration.perform import failure_text, perform, perform_all
 from swarmrun.orchestration.sandboxes import provide
+from swarmrun.orchestration.size import fitted
 from swarmrun.report import AgentRecord, RunReport
 from swarmrun.steps import (
+    AMEND,
     EVIDENCE,
+    GONE,
+    PREFLIGHT,
+    PUBLISH,
     RELEASE,
+    SAMPLE,
     BoxRef,
     Evidence,
     Failed,
@@ -36,7 +43,12 @@ INTEGRATION = "integration"
 
 
 MAX_BOX_LOSSES = 3
-"""A step that loses the integration sandbox this often will lose it again. A choice."""
+"""A step that ends the integration sandbox this often will end it again. A choice."""
+MAX_NOTES = 50
+HELPERS = ("integrator", "fixer")
+"""Roles that work on what is held back of the budget."""
+WAITS_FOR = {SAMPLE.name: "model", AMEND.name: "model", PREFLIGHT.name: "remote", PUBLISH.name: "remote"}
+"""Whom the run itself waits for when such a step is tried again; agents say so on their own line."""
 
 
 class RunEnded(Exception):
@@ -49,10 +61,10 @@ class RunEnded(Exception):
         self.message = message
 
 
-class Desk:
+class Desk(Host):
     def __init__(self, ctx: task.OrchestrationContext, given: RunInput) -> None:
+        super().__init__(Mail(ctx))
         self.ctx, self.given = ctx, given
-        self.mail = Mail(ctx)
         self.report = RunReport(
             run=given.run,
             name=given.name,
@@ -67,13 +79,25 @@ class Desk:
         self.box = BoxRef(run=given.run, task=INTEGRATION)
         self.box_ready = False
         self.plan_key = ""
-        self.baseline_key = ""
+        self.planners = 0
+        """Attempts of the planner so far."""
         self.evidence_number = 0
         self.live: dict[str, task.Task[Any]] = {}
         """Agents at work, by instance id."""
+        self.promised: dict[str, tuple[str, budget.Allowance]] = {}
+        """Role of each, and what it may use."""
+        self.approving = ""
+        """`plan` or `publish` while an approval is awaited."""
+        self.message = ""
+        self.waits: dict[str, str] = {}
+        """Step → why it is being waited with."""
+        self.suspended = False
+        """What agents and clock were told last."""
+        self.timers: list[task.Task[Any]] = []
         self.deadline: task.Task[Any] | None = None
         self.time_left = timedelta(seconds=given.duration_seconds)
-        self.clock_started: datetime | None = None
+        self.clock_started = self.now()
+        self.clock_held = 0
 
     # ------------------------------------------------------------ time
 
@@ -81,34 +105,90 @@ class Desk:
         return self.ctx.current_utc_datetime
 
     def start_clock(self) -> None:
-        """Wall time counts from here; waits for approvals do not."""
+        """Wall time counts from here; waits for approvals and suspension do not."""
         self.clock_started = self.now()
         self.deadline = self.ctx.create_timer(self.time_left)
+        self.timers.append(self.deadline)
 
-    def stop_clock(self) -> None:
-        if self.deadline is not None and self.clock_started is not None:
+    def hold_clock(self) -> None:
+        self.clock_held += 1
+        if self.deadline is not None:
             self.time_left = max(timedelta(0), self.time_left - (self.now() - self.clock_started))
-            cancel = getattr(self.deadline, "cancel", None)
-            if cancel is not None and not self.deadline.is_complete:
-                cancel()
-        self.deadline = None
+            # Left to fire, it only wakes us. A timer that was cancelled would fire all the same, into nothing.
+            self.deadline = None
+
+    def release_clock(self) -> None:
+        self.clock_held -= 1
+        if not self.clock_held:
+            self.start_clock()
+
+    # ------------------------------------------------------------ what `drive` asks and tells
+
+    def alarms(self) -> list[task.Task[Any]]:
+        return self.timers
+
+    def out_of_time(self) -> bool:
+        return self.deadline is not None and self.deadline.is_complete
+
+    def heard(self) -> None:
+        """Suspension holds for agents at work and for the clock; those that start later look for themselves."""
+        if self.mail.suspended == self.suspended:
+            return
+        self.suspended = self.mail.suspended
+        for instance in self.live:
+            self.tell(instance, kind="suspend" if self.suspended else "resume")
+        if self.suspended:
+            self.hold_clock()
+        else:
+            self.release_clock()
+
+    def settled(self) -> None:
+        self.publish_status()
 
     # ------------------------------------------------------------ the report
 
-    def show(self, phase: Phase | None = None, message: str = "") -> None:
-        report = self.report
-        if phase is not None:
-            report.phase = phase
-            report.message = message
-        report.suspended = self.mail.suspended
-        report.integration = self.integration
-        self.ctx.set_custom_status(report.model_dump(mode="json"))
+    def show(self, phase: Phase, message: str = "") -> None:
+        self.report.phase, self.message = phase, message
 
-    def drive(self, work: Work[Any]) -> Orchestration[Any]:
-        return drive(self.mail, work, lambda: self.deadline)
+    def publish_status(self) -> None:
+        """What was said in an earlier dispatch stands already: a replay would only say it again, and a report
+        is large."""
+        if self.ctx.is_replaying:
+            return
+        report = self.report
+        report.suspended = self.suspended
+        report.integration = self.integration
+        report.message = next(iter(self.waits.values()), self.message)
+        report.waiting_for = self.approving or next((WAITS_FOR.get(step, "") for step in self.waits), "")
+        self.ctx.set_custom_status(fitted(report))
+
+    def note(self, text: str) -> None:
+        """A line for people: what the run met and got over."""
+        text = text[:300]
+        if text not in self.report.notes:
+            self.report.notes = [*self.report.notes, text][:MAX_NOTES]
+
+    # ------------------------------------------------------------ steps
 
     def perform(self, step: Step[Any], given: StepModel) -> Work[Result[Any]]:
-        return perform(self.ctx, step, given, self.on_wait)
+        yield from self.not_suspended()
+        result: Result[Any] = yield from perform(self.ctx, step, given, self.on_wait)
+        self.waits.pop(step.name, None)
+        if result.failed:
+            self.charge(result.failed.usage)
+        return result
+
+    def perform_all(self, step: Step[Any], given: Sequence[StepModel]) -> Work[list[Result[Any]]]:
+        yield from self.not_suspended()
+        results: list[Result[Any]] = yield from perform_all(self.ctx, step, given, self.on_wait)
+        self.waits.pop(step.name, None)
+        for result in results:
+            self.charge(result.failed.usage if result.failed else None)
+        return results
+
+    def not_suspended(self) -> Work[None]:
+        if self.mail.suspended:
+            yield Until(lambda: not self.mail.suspended)
 
     def must(self, step: Step[Any], given: StepModel) -> Work[Any]:
         """A step without which the run cannot go on."""
@@ -122,26 +202,36 @@ class Desk:
         raise RunEnded(Phase.FAILED, failed.reason, message)
 
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
-        note = f"{step} waited {pause:g} s: {failed.reason}"
-        if note not in self.report.notes:
-            self.report.notes = [*self.report.notes, note][:50]
-        self.show(message=f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message}")
+        self.charge(failed.usage)
+        self.note(f"{step} waited {pause:g} s: {failed.reason}")
+        self.waits[step] = f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message}"
 
     def charge(self, usage: UsageRecord | None) -> None:
         """Model calls that are no agent's (judge, amendments)."""
         if usage is not None:
             self.report.usage = add_usage(self.report.usage, usage)
 
-    def spent(self) -> list[UsageRecord]:
-        records = list(self.report.usage)
+    def spent(self, *, without: Sequence[str] = ()) -> list[UsageRecord]:
+        """Of ended attempts; `without`: roles that do not count, judge and amendments with them."""
+        records = [] if without else list(self.report.usage)
         for agent in self.report.agents:
-            for usage in agent.usage:
-                records = add_usage(records, usage)
+            if agent.status.role not in without:
+                for usage in agent.usage:
+                    records = add_usage(records, usage)
         return records
 
     def left_for_helpers(self) -> budget.Allowance:
-        """Of the held-back part, for planner, integrator, judge and fixer."""
-        return budget.left(self.given.tokens, self.given.cost, self.spent())
+        """For planner, integrator, judge and fixer: all that is neither spent nor promised to agents at work."""
+        whole = budget.Allowance(self.given.tokens, self.given.cost)
+        return budget.left(whole, self.spent(), (allowance for _, allowance in self.promised.values()))
+
+    def left_for_tasks(self) -> budget.Allowance:
+        """What is held back is not touched, what planner and tasks used is gone."""
+        open_part = budget.for_tasks(budget.Allowance(self.given.tokens, self.given.cost))
+        promised = (allowance for role, allowance in self.promised.values() if role not in HELPERS)
+        return budget.lesser(
+            budget.left(open_part, self.spent(without=HELPERS), promised), self.left_for_helpers()
+        )
 
     # ------------------------------------------------------------ agents
 
@@ -156,44 +246,46 @@ class Desk:
 
     def agent(self, given: AgentInput) -> Work[AgentResult]:
         """One attempt of an agent as a sub-orchestration; its line in the report is kept."""
+        yield from self.not_suspended()
         record = self.record(given.task, given.role, given.branch)
         instance = f"{given.run}:{given.task}:{given.attempt}"
         record.instance = instance
         record.started_at = record.started_at or self.now()
-        record.status.attempts = given.attempt
+        record.finished_at = None
+        record.status.attempts += 1
+        record.status.turns = record.status.tool_calls = 0
         record.status.phase = AgentPhase.RUNNING
         record.status.reason = record.status.message = ""
-        before = list(record.usage)
-        self.show()
-        child: task.Task[Any] = self.ctx.call_sub_orchestrator(
-            AGENT, input=given.model_dump(mode="json"), instance_id=instance
+        child = cast(
+            "task.Task[Any]",
+            self.ctx.call_sub_orchestrator(  # pyright: ignore[reportUnknownMemberType]
+                AGENT, input=given.model_dump(mode="json"), instance_id=instance
+            ),
         )
         self.live[instance] = child
+        self.promised[instance] = (given.role, budget.Allowance(given.tokens, given.cost))
         yield child
-        del self.live[instance]
+        del self.live[instance], self.promised[instance]
         result = outcome(child)
-        self.note_end(record, result, before)
-        self.show()
+        self.note_end(record, result)
         return result
 
-    def note_end(self, record: AgentRecord, result: AgentResult, before: list[UsageRecord]) -> None:
+    def note_end(self, record: AgentRecord, result: AgentResult) -> None:
         """What is known of an attempt once it is over."""
         record.finished_at = self.now()
-        record.usage = before
         for usage in result.usage:
             record.usage = add_usage(record.usage, usage)
         status = record.status
         status.turns, status.tool_calls = result.turns, result.tool_calls
         status.tokens = sum(u.total for u in record.usage)
+        status.commit = result.commit or result.checkpoint or status.commit
         status.phase = {"Finished": AgentPhase.FINISHED, "Cancelled": AgentPhase.CANCELLED}.get(
             result.status, AgentPhase.FAILED
         )
         status.verified = result.verified if result.status == "Finished" else None
         status.reason, status.message = result.reason, result.message[:512]
         for note in result.notes:
-            line = f"{status.task}: {note}"
-            if line not in self.report.notes:
-                self.report.notes = [*self.report.notes, line][:50]
+            self.note(f"{status.task}: {note}")
 
     def tell(self, instance: str, **message: Any) -> None:
         """A word to an agent at work."""
@@ -210,8 +302,9 @@ class Desk:
 
     # ------------------------------------------------------------ the integration sandbox
 
-    def open_box(self, commit: str, *, setup: bool, head: str = "") -> Work[None]:
+    def open_box(self, commit: str, *, setup: bool) -> Work[None]:
         """Makes sure that the integration sandbox runs; what it holds is loaded by each step itself."""
+        yield from self.not_suspended()
         if self.box_ready:
             return
         provided = yield from provide(
@@ -220,16 +313,20 @@ class Desk:
         self.box, self.box_ready = provided.box, True
         self.report.isolation = provided.isolation or self.report.isolation
 
-    def in_box(self, step: Step[Any], given: Callable[[BoxRef], StepModel], commit: str) -> Work[Any]:
+    def in_box(
+        self, step: Step[Any], given: Callable[[BoxRef], StepModel], commit: str, *, setup: bool = True
+    ) -> Work[Any]:
         """A step in the integration sandbox; a lost one is replaced and the step runs again."""
-        for _ in range(MAX_BOX_LOSSES):
-            yield from self.open_box(commit, setup=True)
+        losses = 0
+        while losses < MAX_BOX_LOSSES:
+            yield from self.open_box(commit, setup=setup)
             result: Result[Any] = yield from self.perform(step, given(self.box))
             if result.failed is None:
                 return result.ok
             if not result.failed.lost:
                 self.fail(result.failed)
             self.box_lost()
+            losses += result.failed.reason != GONE
         raise RunEnded(
             Phase.FAILED,
             "SandboxLost",
@@ -251,8 +348,8 @@ class Desk:
 
     def approval(self, what: str, bound: str) -> Work[None]:
         """Waits for `approve` or `reject` of exactly what is there now (a plan's hash, a commit)."""
-        self.stop_clock()
-        self.report.waiting_for = what
+        self.hold_clock()
+        self.approving = what
         self.show(Phase.AWAITING_APPROVAL, f"waits for an approval of the {what}")
 
         def answered() -> bool:
@@ -267,12 +364,12 @@ class Desk:
             )
             self.box_lost()
         yield Until(answered)
-        self.report.waiting_for = ""
+        self.approving = ""
         answer = self.mail.answers[what]
         if answer.get("kind") == "reject":
             reason = str(answer.get("reason") or "no reason given")
             raise RunEnded(Phase.FAILED, f"{what.capitalize()}Rejected", f"the {what} was rejected: {reason}")
-        self.start_clock()
+        self.release_clock()
 
     def result(self) -> ResultStatus:
         if self.report.result is None:
@@ -283,7 +380,8 @@ class Desk:
 def outcome(child: task.Task[Any]) -> AgentResult:
     """A finished sub-orchestration as a value; it failing is a bug, told as such."""
     if child.is_failed:
-        error = child.get_exception()
-        message = getattr(getattr(error, "details", None), "message", None) or str(error)
-        return AgentResult(status="Failed", reason="InternalError", message=message)
-    return AgentResult.model_validate(child.get_result())
+        return AgentResult(status="Failed", reason="InternalError", message=failure_text(child))
+    try:
+        return AgentResult.model_validate(child.get_result())
+    except ValidationError as exc:
+        return AgentResult(status="Failed", reason="InternalError", message=f"no result of an agent: {exc}")

@@ -2,7 +2,7 @@
 
 A flow yields a durable task and is resumed with that same task once it is complete, or yields `Until(fact)`
 and is resumed once the fact holds. `drive` is the only place that waits on the engine: beside the flows it
-always listens to the mailbox and to the deadline, so that no flow has to.
+always listens to the mailbox and to the alarms, so that no flow has to.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class Until:
 
 @dataclass(frozen=True)
 class Race:
-    """Resumed once any of these flows can move."""
+    """Resumed once any of these flows can move, or the fact holds."""
 
     flows: Sequence[Flow[Any]]
+    fact: Callable[[], bool] = lambda: False
 
 
 Waiting = task.Task[Any] | Until | Race
@@ -37,6 +38,26 @@ Work = Generator[Waiting, Any, T]
 """A flow's body: what it yields, and what it returns in the end."""
 Orchestration = Generator[task.Task[Any], Any, T]
 """What the engine drives."""
+
+
+class Host:
+    """Whose flow `drive` runs, and what it tells them."""
+
+    def __init__(self, mail: Mail) -> None:
+        self.mail = mail
+
+    def alarms(self) -> list[task.Task[Any]]:
+        """Timers that wake the orchestration whatever its flow waits for."""
+        return []
+
+    def out_of_time(self) -> bool:
+        return False
+
+    def heard(self) -> None:
+        """Mail was filed."""
+
+    def settled(self) -> None:
+        """Nobody moves any more: the orchestration is about to wait."""
 
 
 class Flow(Generic[T]):
@@ -57,7 +78,7 @@ class Flow(Generic[T]):
         if isinstance(waiting, Until):
             return waiting.holds()
         if isinstance(waiting, Race):
-            return any(flow.done or flow.ready for flow in waiting.flows)
+            return waiting.fact() or any(flow.done or flow.ready for flow in waiting.flows)
         return waiting is not None and waiting.is_complete
 
     def tasks(self) -> list[task.Task[Any]]:
@@ -84,36 +105,37 @@ class Flow(Generic[T]):
 
 def settle(flows: Sequence[Flow[Any]]) -> None:
     """Until nobody moves: one flow's step may make another's fact true."""
-    while any([flow.advance() for flow in flows]):
-        pass
+    moved = True
+    while moved:
+        moved = any([flow.advance() for flow in flows])  # noqa: C419  # each gets its turn
 
 
-def check(mail: Mail, deadline: task.Task[Any] | None) -> None:
+def check(host: Host) -> None:
     """Files the mail; raises Stopped when the work must end."""
-    mail.take()
+    mail = host.mail
+    if mail.take():
+        host.heard()
     if mail.cancelled is not None:
         raise Stopped(
             str(mail.cancelled.get("reason") or "Cancelled"),
             str(mail.cancelled.get("message") or "cancelled"),
         )
-    if deadline is not None and deadline.is_complete:
+    if host.out_of_time():
         raise Stopped("BudgetExceeded", "the wall time of the run's budget is used up")
 
 
-def drive(mail: Mail, work: Work[T], deadline: Callable[[], task.Task[Any] | None]) -> Orchestration[T]:
+def drive(host: Host, work: Work[T]) -> Orchestration[T]:
     """Runs one flow to its end. Raises Stopped, and whatever the flow raises."""
-    check(mail, deadline())
+    check(host)
     flow = Flow(work)
     while True:
         settle([flow])
         if flow.done:
             return flow.value
-        over = deadline()
-        watched = [mail.wait, *flow.tasks()]
-        if over is not None:
-            watched.append(over)
-        yield task.when_any(watched)
-        check(mail, over if over is deadline() else None)
+        host.settled()
+        # A completed task in it would wake us for ever.
+        yield task.when_any([host.mail.wait, *flow.tasks(), *(a for a in host.alarms() if not a.is_complete)])
+        check(host)
 
 
 def beside(*works: Work[Any]) -> Work[list[Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swarmrun.api.status import Judgement, Phase
+from swarmrun.orchestration import budget
 from swarmrun.orchestration.desk import INTEGRATION, Desk, RunEnded
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
-from swarmrun.orchestration.perform import perform_all
 from swarmrun.steps import (
     GATES,
     SAMPLE,
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def phase(desk: Desk) -> Work[Verdict]:
-    best = yield from measure(desk, 0)
+    best = yield from measure(desk, 0, desk.integration)
     desk.integration = best.commit
     record(desk, best)
     for number in range(1, desk.given.max_fix_rounds + 1):
@@ -57,27 +57,23 @@ def phase(desk: Desk) -> Work[Verdict]:
         fixed = yield from fix(desk, number, best)
         if fixed is None:
             break
-        desk.integration = fixed
-        after = yield from measure(desk, number)
+        after = yield from measure(desk, number, fixed)
         kept, why = better(state(best), state(after))
         after.judgement.kept = kept
         record(desk, after)
         if not kept:
-            desk.integration = best.commit
-            desk.report.notes = [*desk.report.notes, f"fix round {number} undone: {why}"][:50]
+            desk.note(f"fix round {number} undone: {why}")
             break
         desk.integration = after.commit
         best = after
     desk.report.score = best.judgement.score
     desk.report.gates = best.gates.gates
-    desk.show()
     return verdict(desk, best)
 
 
-def measure(desk: Desk, number: int) -> Work[Round]:
+def measure(desk: Desk, number: int, commit: str) -> Work[Round]:
     """Gates first, as evidence and as a cap; then the judge."""
     desk.show(Phase.VERIFYING, "runs the gates")
-    commit = desk.integration
     gates: GatesRun = yield from desk.in_box(
         GATES,
         lambda box: RunGates(**box.model_dump(), commit=commit, round=number, plan=desk.plan_key),
@@ -85,9 +81,8 @@ def measure(desk: Desk, number: int) -> Work[Round]:
     )
     desk.report.gates = gates.gates
     desk.show(Phase.JUDGING, f"round {number}")
-    allowance = desk.left_for_helpers()
-    samples: list[Result[Sampled]] = yield from perform_all(
-        desk.ctx,
+    each = budget.share_equally(desk.left_for_helpers(), desk.given.samples)
+    samples: list[Result[Sampled]] = yield from desk.perform_all(
         SAMPLE,
         [
             Sample(
@@ -98,11 +93,11 @@ def measure(desk: Desk, number: int) -> Work[Round]:
                 base=desk.preflight.base_commit,
                 plan=desk.plan_key,
                 gates=gates.artifact,
-                tokens_left=allowance.tokens // desk.given.samples,
+                tokens_left=each.tokens,
+                cost_left=each.cost,
             )
             for i in range(1, desk.given.samples + 1)
         ],
-        desk.on_wait,
     )
     usable: list[str] = []
     for sample in samples:
@@ -110,8 +105,7 @@ def measure(desk: Desk, number: int) -> Work[Round]:
             usable.append(sample.ok.artifact)
             desk.charge(sample.ok.usage)
         elif sample.failed:
-            note = f"judge, round {number}: {sample.failed.reason}: {sample.failed.message}"
-            desk.report.notes = [*desk.report.notes, note[:300]][:50]
+            desk.note(f"judge, round {number}: {sample.failed.reason}: {sample.failed.message}")
     if not usable:
         failures = [s.failed for s in samples if s.failed]
         if failures:
@@ -136,7 +130,6 @@ def measure(desk: Desk, number: int) -> Work[Round]:
 def record(desk: Desk, done: Round) -> None:
     desk.report.judgements = [*desk.report.judgements, done.judgement]
     desk.report.score = max(j.score for j in desk.report.judgements if j.kept)
-    desk.show()
 
 
 def fix(desk: Desk, number: int, best: Round) -> Work[str | None]:
@@ -155,14 +148,14 @@ def fix(desk: Desk, number: int, best: Round) -> Work[str | None]:
             max_turns=FIXER_TURNS,
             tokens=allowance.tokens,
             cost=allowance.cost,
-            unverified_goes_on=True,
+            # What its guards refuse is a weakened test or a stub: no round is better for that.
+            unverified_goes_on=False,
             guards=desk.given.guards,
         )
     )
     desk.lent(result)
     if result.status != "Finished" or not result.commit or result.commit == best.commit:
-        note = f"fix round {number} closed nothing: {result.reason} {result.message}".strip()
-        desk.report.notes = [*desk.report.notes, note[:300]][:50]
+        desk.note(f"fix round {number} closed nothing: {result.reason} {result.message}".strip())
         return None
     return result.commit
 

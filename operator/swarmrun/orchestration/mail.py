@@ -6,7 +6,7 @@ that was delivered to an armed wait is not carried over continue-as-new (so `clo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from durabletask import task
 
@@ -33,7 +33,9 @@ class Mail:
         self.answers: dict[str, dict[str, Any]] = dict(carried.get("answers") or {})
         """`plan` or `publish` → the last approval or rejection."""
         self.news: list[str] = list(carried.get("news") or [])
-        self.lost: list[str] = list(carried.get("lost") or [])
+        """Not read yet; whoever reads them takes them out."""
+        self._known: list[str] = list(carried.get("known") or [])
+        """Ids of all news that ever came: an engine may deliver a word twice."""
         self.wait: task.Task[Any] = ctx.wait_for_external_event(EVENT)
 
     def take(self) -> bool:
@@ -53,22 +55,23 @@ class Mail:
             "suspended": self.suspended,
             "answers": self.answers,
             "news": self.news,
-            "lost": self.lost,
+            "known": self._known,
         }
 
-    def _file(self, message: Any) -> None:
-        if not isinstance(message, dict):
+    def _file(self, received: Any) -> None:
+        if not isinstance(received, dict):
             return  # not ours: a stranger with access to the engine
+        message = cast(dict[str, Any], received)
         kind = message.get("kind")
         if kind == "cancel":
-            self.cancelled = message
+            self.cancelled = self.cancelled or message
         elif kind in ("suspend", "resume"):
             self.suspended = kind == "suspend"
         elif kind in ("approve", "reject"):
             self.answers[str(message.get("what"))] = message
         elif kind == "news":
             text = str(message.get("text", ""))
-            if text and text not in self.news:
+            known = str(message.get("id") or text)
+            if text and known not in self._known:
                 self.news.append(text)
-        elif kind == "lost":
-            self.lost.append(str(message.get("sandbox", "")))
+                self._known.append(known)

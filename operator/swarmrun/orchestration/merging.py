@@ -68,7 +68,7 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
                 task=task_id,
                 how=MergeHow.INTEGRATOR,
                 files=[*merged.files, *left],
-                refused=[r[:512] for r in outcome.refused],
+                refused=heads(outcome.refused),
                 commit=outcome.commit,
             ),
         )
@@ -115,13 +115,16 @@ def park(desk: Desk, task_id: str, why: str, files: list[str], refused: list[str
             how=MergeHow.PARKED,
             files=[MergedFile(path=p, how=MergeHow.PARKED) for p in files],
             reason=why[:512],
-            refused=[r[:512] for r in refused],
+            refused=heads(refused),
         ),
     )
     return Landed(reason=why, refused=refused)
 
 
+def heads(refused: list[str]) -> list[str]:
+    return [r[:300] for r in refused[:5]]
+
+
 def note(desk: Desk, status: MergeStatus) -> None:
     """One line a task: a later attempt's merge replaces the parked one."""
     desk.report.merges = [*(m for m in desk.report.merges if m.task != status.task), status]
-    desk.show()

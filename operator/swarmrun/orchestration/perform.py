@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from durabletask import task
+from pydantic import ValidationError
 
-from swarmrun.orchestration.flow import Work
+from swarmrun.orchestration.flow import Work, beside
 from swarmrun.steps import Failed, Result, Step, StepModel
 
 O = TypeVar("O", bound=StepModel)  # noqa: E741
@@ -22,6 +23,15 @@ OTHER_TRIES = 5
 LONGEST_WAIT = 120.0
 
 OnWait = Callable[[str, float, Failed], None]
+"""Told of the step, the seconds until the next try, and why. What a useless answer cost is in `Failed.usage`."""
+
+
+def begin(ctx: task.OrchestrationContext, step: Step[Any], given: StepModel) -> task.Task[Any]:
+    """Starts a step; the task's result goes through `read`."""
+    return cast(
+        "task.Task[Any]",
+        ctx.call_activity(step.name, input=given.model_dump(mode="json")),  # pyright: ignore[reportUnknownMemberType]
+    )
 
 
 def perform(
@@ -30,7 +40,8 @@ def perform(
     """One step until it worked or failed for good. Never raises: the failure is in the result."""
     tries = 0
     while True:
-        done: task.Task[Any] = yield ctx.call_activity(step.name, input=given.model_dump(mode="json"))  # type: ignore[misc]
+        done = begin(ctx, step, given)
+        yield done
         result = read(step, done)
         tries += 1
         pause = wait_before_retry(result.failed, tries)
@@ -44,38 +55,40 @@ def perform(
 def perform_all(
     ctx: task.OrchestrationContext, step: Step[O], given: Sequence[StepModel], on_wait: OnWait | None = None
 ) -> Work[list[Result[O]]]:
-    """The same step for several inputs side by side; results in the order given."""
-    if not given:
-        return []
-    tasks = [ctx.call_activity(step.name, input=g.model_dump(mode="json")) for g in given]
-    yield task.when_all(tasks)
-    results: list[Result[O]] = []
-    for each, done in zip(given, tasks, strict=True):
-        result = read(step, done)
-        if result.failed and result.failed.retryable:
-            result = yield from perform(ctx, step, each, on_wait)
-        results.append(result)
+    """The same step for several inputs side by side, each with its own waits; results in the order given."""
+    results: list[Result[O]] = yield from beside(*(perform(ctx, step, g, on_wait) for g in given))
     return results
 
 
 def read(step: Step[O], done: task.Task[Any]) -> Result[O]:
     """A finished task as a typed result; what the engine calls failed is a bug or a lost worker."""
     if done.is_failed:
-        error = done.get_exception()
-        details = getattr(error, "details", None)
-        return Result[O](
-            failed=Failed(
-                reason="InternalError",
-                message=f"step {step.name}: {getattr(details, 'message', None) or error}",
-                mend="this is a bug of swarmrun or a worker of another version",
-            )
-        )
+        return _bug(step, failure_text(done))
     raw = done.get_result()
-    if not isinstance(raw, dict):
-        return Result[O](failed=Failed(reason="InternalError", message=f"step {step.name} gave {raw!r}"))
-    if raw.get("failed"):
-        return Result[O](failed=Failed.model_validate(raw["failed"]))
-    return Result[O](ok=step.out.model_validate(raw["ok"]))
+    try:
+        given = cast(dict[str, Any], raw)
+        if given.get("failed"):
+            return Result[O](failed=Failed.model_validate(given["failed"]))
+        return Result[O](ok=step.out.model_validate(given["ok"]))
+    except (AttributeError, KeyError, ValidationError):
+        # Raised here, it would end the orchestration where nobody can catch it.
+        return _bug(step, f"it gave {str(raw)[:200]!r}")
+
+
+def failure_text(done: task.Task[Any]) -> str:
+    """What the engine says of a failed task."""
+    error = done.get_exception()
+    return str(getattr(getattr(error, "details", None), "message", None) or error)
+
+
+def _bug(step: Step[O], what: str) -> Result[O]:
+    return Result[O](
+        failed=Failed(
+            reason="InternalError",
+            message=f"step {step.name}: {what}",
+            mend="this is a bug of swarmrun or a worker of another version",
+        )
+    )
 
 
 def wait_before_retry(failed: Failed | None, tries: int) -> float | None:

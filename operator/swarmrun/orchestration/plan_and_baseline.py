@@ -30,11 +30,11 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
     desk.show(Phase.PLANNING)
     if desk.preflight.empty:
         # Nothing to read and nothing that could have failed before: set-up waits for the scaffold.
-        accepted: AcceptedPlan = yield from plan(desk, round_number=1)
+        accepted: AcceptedPlan = yield from plan(desk)
     else:
         yield from desk.open_box(desk.preflight.base_commit, setup=False)
-        accepted, _ = yield from beside(plan(desk, round_number=1), baseline(desk))
-    for round_number in range(2, ROUNDS + 2):
+        accepted, _ = yield from beside(plan(desk), baseline(desk))
+    for round_number in range(1, ROUNDS + 1):
         take(desk, accepted)
         scaffolded: Scaffolded = yield from desk.in_box(
             SCAFFOLD,
@@ -42,15 +42,17 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
                 **box.model_dump(), plan=key, base=desk.preflight.base_commit
             ),
             desk.preflight.base_commit,
+            # An empty tree cannot be set up; the step does it itself once the scaffold stands.
+            setup=not desk.preflight.empty,
         )
         if not scaffolded.errors:
             desk.integration = scaffolded.commit
             break
         complaint = "The plan's contracts do not make a sound scaffold:\n" + "\n".join(scaffolded.errors)
-        if desk.given.given_plan or round_number > ROUNDS:
+        if desk.given.given_plan or round_number == ROUNDS:
             raise RunEnded(Phase.FAILED, "InvalidPlan", complaint)
         evidence = yield from desk.evidence("scaffold", complaint)
-        accepted = yield from plan(desk, round_number=round_number, evidence=evidence)
+        accepted = yield from plan(desk, evidence=evidence)
     if desk.given.plan_approval:
         yield from desk.approval("plan", accepted.status.hash)
     return accepted
@@ -59,7 +61,6 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
 def take(desk: Desk, accepted: AcceptedPlan) -> None:
     desk.plan_key = accepted.artifact
     desk.report.plan = accepted.status
-    desk.show()
 
 
 def baseline(desk: Desk) -> Work[None]:
@@ -68,16 +69,14 @@ def baseline(desk: Desk) -> Work[None]:
         lambda box: Baseline(**box.model_dump(), commit=desk.preflight.base_commit),
         desk.preflight.base_commit,
     )
-    desk.baseline_key = done.artifact
     desk.report.gates = done.gates
-    desk.show()
 
 
-def plan(desk: Desk, *, round_number: int, evidence: str = "") -> Work[AcceptedPlan]:
+def plan(desk: Desk, *, evidence: str = "") -> Work[AcceptedPlan]:
     if desk.given.given_plan:
         accepted: AcceptedPlan = yield from desk.must(GIVEN_PLAN, RunRef(run=desk.given.run))
         return accepted
-    result: AgentResult = yield from planner(desk, round_number=round_number, evidence=evidence, kept=[])
+    result: AgentResult = yield from planner(desk, evidence=evidence, kept=[])
     if result.plan is None:
         refused = result.reason in ("Refused", "NoFinish", "TurnsExhausted", "")
         raise RunEnded(
@@ -86,18 +85,19 @@ def plan(desk: Desk, *, round_number: int, evidence: str = "") -> Work[AcceptedP
     return result.plan
 
 
-def planner(desk: Desk, *, round_number: int, evidence: str, kept: list[str]) -> Work[AgentResult]:
+def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
     """One attempt of the planner; at a re-plan `kept` names the tasks that stay as they are."""
     blank = desk.preflight.empty and not kept
     if not blank:
         yield from desk.open_box(desk.integration, setup=False)
     allowance = desk.left_for_helpers()
+    desk.planners += 1
     result: AgentResult = yield from desk.agent(
         AgentInput(
             run=desk.given.run,
             role="planner",
             task="plan",
-            attempt=round_number,
+            attempt=desk.planners,
             brief=Brief(
                 base=desk.integration,
                 plan=desk.plan_key,
@@ -106,8 +106,8 @@ def planner(desk: Desk, *, round_number: int, evidence: str, kept: list[str]) ->
                 kept=kept,
             ),
             box=None if blank else desk.box,
-            # At a re-plan the sandbox may hold anything: the integration commit is loaded first.
-            ready=desk.box_ready and not kept,
+            # Later the sandbox may hold anything, a refused scaffold too: the commit is loaded first.
+            ready=desk.box_ready and desk.planners == 1,
             branch=INTEGRATION,
             max_turns=PLANNER_TURNS_EMPTY if blank else PLANNER_TURNS,
             tokens=allowance.tokens,

@@ -11,21 +11,33 @@ from swarmrun.steps import PUBLISH, SAVE_REPORT, PublishDone, PublishResult, Sav
 
 
 def phase(desk: Desk, board: Board, verdict: Verdict) -> Work[None]:
-    left = board.unfinished()
     reason, message = verdict.reason, verdict.message
-    if left:
-        reason = "BudgetExceeded" if any(i.reason == "BudgetExceeded" for i in left) else "Incomplete"
-        message = "not in the result: " + ", ".join(f"{i.ref.id} ({i.state})" for i in left)
-    nothing = desk.integration == desk.preflight.base_commit
-    if reason and (nothing or not desk.given.publish_partial):
+    if board.unfinished():
+        reason, message = "BudgetExceeded" if board.out_of_budget else "Incomplete", missing(board)
+    if desk.integration == desk.preflight.base_commit:
+        # Also of a plan of researchers alone: their notes are for dependants, of which there are none.
+        raise RunEnded(
+            Phase.FAILED, reason or "NothingToPublish", message or "nothing was changed in the repository"
+        )
+    if reason and not desk.given.publish_partial:
         raise RunEnded(Phase.FAILED, reason, message)
     if desk.given.publish_approval:
-        desk.result()
         yield from desk.approval("publish", desk.integration)
     done = yield from push(desk, board)
     if reason:
         raise RunEnded(Phase.FAILED, reason, f"{message}; published as {done.branch}")
-    desk.report.message = done.message or f"published as {done.branch}"
+    desk.message = done.message or f"published as {done.branch}"
+
+
+def check_budget(desk: Desk, board: Board) -> None:
+    """A budget that is used up stops the work: nobody judges or mends what will not be published."""
+    if board.out_of_budget and not desk.given.publish_partial:
+        raise RunEnded(Phase.FAILED, "BudgetExceeded", missing(board))
+
+
+def missing(board: Board) -> str:
+    left = [f"{i.ref.id} ({i.state}: {i.reason or 'not started'})" for i in board.unfinished()]
+    return "not in the result: " + ", ".join(left)
 
 
 def push(desk: Desk, board: Board) -> Work[PublishDone]:

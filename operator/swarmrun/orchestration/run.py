@@ -10,9 +10,10 @@ from durabletask import task
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, work
 from swarmrun.orchestration.desk import Desk, RunEnded, outcome
-from swarmrun.orchestration.flow import Orchestration, Work
+from swarmrun.orchestration.flow import Orchestration, Work, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
+from swarmrun.orchestration.perform import begin
 from swarmrun.orchestration.sandboxes import SandboxFailed
 from swarmrun.steps import PREFLIGHT, RELEASE, Preflight, Release, RunRef
 
@@ -27,8 +28,8 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
     desk.show(Phase.PENDING)
     desk.start_clock()
     try:
-        yield from desk.drive(phases(desk))
-        end = RunEnded(Phase.SUCCEEDED, "Published", desk.report.message)
+        yield from drive(desk, phases(desk))
+        end = RunEnded(Phase.SUCCEEDED, "Published", desk.message)
     except RunEnded as ended:
         end = ended
     except SandboxFailed as failed:
@@ -38,15 +39,13 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
         cancelled = stop.reason == "Cancelled"
         end = RunEnded(Phase.CANCELLED if cancelled else Phase.FAILED, stop.reason, stop.message)
     yield from wind_down(desk, end)
-    desk.stop_clock()
-    released: task.Task[Any] = ctx.call_activity(
-        RELEASE.name, input=Release(run=desk.given.run).model_dump(mode="json")
-    )
-    yield task.when_any([released])
+    yield task.when_any([begin(ctx, RELEASE, Release(run=desk.given.run))])
     report = desk.report
-    report.reason, report.waiting_for, report.finished_at = end.reason, "", desk.now()
+    report.reason, report.finished_at = end.reason, desk.now()
+    desk.approving, desk.waits = "", {}
     desk.result()
     desk.show(end.phase, end.message)
+    desk.publish_status()
     return report.model_dump(mode="json")
 
 
@@ -65,6 +64,7 @@ def phases(desk: Desk) -> Work[None]:
         )
     tasks = yield from plan_and_baseline.phase(desk)
     board = yield from work.phase(desk, tasks)
+    publish.check_budget(desk, board)
     verdict = yield from judge_and_fix.phase(desk)
     yield from publish.phase(desk, board, verdict)
 
@@ -74,15 +74,19 @@ def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:
     if not desk.live:
         return
     desk.show(desk.report.phase, f"{end.reason}: waits for {len(desk.live)} agents to stop")
+    desk.publish_status()
     for instance in desk.live:
         desk.tell(instance, kind="cancel", reason=end.reason, message=end.message)
-    grace = desk.ctx.create_timer(GRACE)
-    yield task.when_any([task.when_all(list(desk.live.values())), grace])
+    waiting: list[task.Task[Any]] = [
+        task.when_all(list(desk.live.values())),
+        desk.ctx.create_timer(GRACE),
+    ]
+    yield task.when_any(waiting)
     for instance, child in desk.live.items():
         record = next(r for r in desk.report.agents if r.instance == instance)
         if child.is_complete:
-            desk.note_end(record, outcome(child), record.usage)
-        else:
-            record.finished_at = desk.now()
-        record.status.phase = AgentPhase.CANCELLED
-        record.status.reason, record.status.message = end.reason, end.message[:512]
+            desk.note_end(record, outcome(child))
+        record.finished_at = desk.now()
+        if record.status.phase is not AgentPhase.FINISHED:
+            record.status.phase = AgentPhase.CANCELLED
+            record.status.reason, record.status.message = end.reason, end.message[:512]

@@ -14,6 +14,8 @@ from swarmrun.steps import ENSURE, PREPARE, BoxRef, Ensure, Ensured, Prepare, Pr
 POLL = timedelta(seconds=1)
 MAX_POLLS = 600
 """Ten minutes for an image to be pulled and a node to be found. A choice."""
+MAX_LOST = 6
+"""Sandboxes in a row that are lost before they hold their commit. A choice."""
 
 
 class SandboxFailed(Exception):
@@ -41,14 +43,13 @@ def provide(
     head: str = "",
     clone_of: str = "",
     setup: bool = True,
-    max_generation: int = 6,
     on_wait: OnWait | None = None,
 ) -> Work[Provided]:
     """Gives the sandbox that runs now: a lost one is replaced under the next generation.
 
     `head`: commit that the branch points at while the work tree holds `commit` (for the integrator).
     """
-    while True:
+    for _ in range(MAX_LOST):
         ensured = yield from _ready(ctx, box, clone_of, on_wait)
         if ensured.phase == "Ready":
             prepared: Result[Prepared] = yield from perform(
@@ -68,10 +69,9 @@ def provide(
             assert prepared.failed
             if not prepared.failed.lost:
                 raise SandboxFailed(prepared.failed.reason, prepared.failed.message)
-        if box.generation >= max_generation:
-            raise SandboxFailed("SandboxLost", f"sandbox {box.id} was lost again: {ensured.message}")
         box = box.model_copy(update={"generation": box.generation + 1})
         clone_of = ""
+    raise SandboxFailed("SandboxLost", f"{MAX_LOST} sandboxes were lost before {box.id} was reached")
 
 
 def _ready(

@@ -24,7 +24,7 @@ from swarmrun.steps import (
 
 
 def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
-    board = Board(desk)
+    board = Board(desk, ground=desk.integration)
     take_plan(board, plan)
     desk.show(Phase.RUNNING)
     while True:
@@ -32,7 +32,9 @@ def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
         start_merge(board)
         flows = [*board.workers, *([board.merge] if board.merge else [])]
         if flows:
-            yield Race(flows)
+            # What waits for a resume must not wait for the next agent as well.
+            held = desk.mail.suspended
+            yield Race(flows, lambda held=held: held and not desk.mail.suspended)
             settle(flows)
             board.workers = [f for f in board.workers if not f.done]
             if board.merge and board.merge.done:
@@ -43,7 +45,7 @@ def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
             return board
         if startable(board):
             yield Until(lambda: not desk.mail.suspended)
-        elif not board.replanned:
+        elif not board.replanned and not board.out_of_budget:
             board.replanned = True
             yield from replan(board, blocked)
         else:
@@ -87,10 +89,7 @@ def start_ready(board: Board) -> None:
         if sum(1 for i in board.items.values() if i.state == "working") >= desk.given.parallelism:
             return
         waiting = [i.ref for i in board.items.values() if i.state == "waiting"]
-        promised = [i.allowance for i in board.items.values() if i.state == "working"]
-        item.allowance = budget.share(
-            item.ref, waiting, promised, desk.given.tokens, desk.given.cost, desk.spent()
-        )
+        item.allowance = budget.share(item.ref, waiting, desk.left_for_tasks())
         item.state = "working"
         board.workers.append(Flow(attempt(board, item)))
 
@@ -98,7 +97,7 @@ def start_ready(board: Board) -> None:
 def attempt(board: Board, item: Item) -> Work[None]:
     desk, ref = board.desk, item.ref
     item.attempt += 1
-    item.base = desk.integration
+    item.base = board.ground
     box = BoxRef(run=desk.given.run, task=ref.id, attempt=item.attempt)
     result: AgentResult = yield from desk.agent(
         AgentInput(
@@ -121,13 +120,18 @@ def attempt(board: Board, item: Item) -> Work[None]:
             guards=desk.given.guards,
         )
     )
-    item.head = result.commit or result.checkpoint
+    item.head = result.commit or result.checkpoint or item.head
     yield from desk.perform(
         RELEASE,
         Release(run=desk.given.run, task=ref.id, attempt=item.attempt, generation=result.generation),
     )
-    for issue in result.contract_issues:
-        yield from amend(board, item, issue)
+    if result.contract_issues:
+        # One after the other: each builds on the plan that the last one made.
+        yield Until(lambda: not board.amending)
+        board.amending = True
+        for issue in result.contract_issues:
+            yield from amend(board, item, issue)
+        board.amending = False
     if result.status == "Finished":
         item.summary = result.summary
         if item.ref.role.value == "researcher":
@@ -160,20 +164,20 @@ def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
         ),
     )
     if result.failed:
-        note = f"contract {issue.contract}: {result.failed.message}"
-        desk.report.notes = [*desk.report.notes, note][:50]
+        desk.note(f"contract {issue.contract}: {result.failed.message}")
         return
     assert result.ok
     amended = result.ok
     desk.charge(amended.usage)
     board.planner_calls -= 1 if amended.planner_called else 0
-    desk.report.notes = [*desk.report.notes, f"contract {issue.contract}: {amended.outcome}"][:50]
+    desk.note(f"contract {issue.contract}: {amended.outcome}")
     if amended.outcome == "refused":
         return
     desk.plan_key = amended.plan
     for other in board.items.values():
-        if other.state == "working" and issue.contract in [*other.ref.uses, *other.ref.provides]:
-            desk.tell(f"{desk.given.run}:{other.ref.id}:{other.attempt}", kind="news", text=amended.news)
+        instance = f"{desk.given.run}:{other.ref.id}:{other.attempt}"
+        if instance in desk.live and issue.contract in [*other.ref.uses, *other.ref.provides]:
+            desk.tell(instance, kind="news", id=f"amendment-{board.amendments}", text=amended.news)
 
 
 def replan(board: Board, blocked: list[Item]) -> Work[None]:
@@ -187,12 +191,9 @@ def replan(board: Board, blocked: list[Item]) -> Work[None]:
     )
     evidence = yield from desk.evidence("replan", text)
     desk.show(Phase.PLANNING, "plans anew what has not started")
-    result: AgentResult = yield from plan_and_baseline.planner(
-        desk, round_number=10, evidence=evidence, kept=kept
-    )
+    result: AgentResult = yield from plan_and_baseline.planner(desk, evidence=evidence, kept=kept)
     if result.plan is None:
-        note = f"no new plan for {', '.join(i.ref.id for i in blocked)}: {result.message}"
-        desk.report.notes = [*desk.report.notes, note][:50]
+        desk.note(f"no new plan for {', '.join(i.ref.id for i in blocked)}: {result.message}")
     else:
         plan_and_baseline.take(desk, result.plan)
         take_plan(board, result.plan)
