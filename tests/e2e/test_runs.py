@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import scenes
-from lab import Lab, Started, git, git_host, tree, until
+from lab import PATIENCE, Lab, Started, git, git_host, tree, until
 
-from swarmrun.cassette.format import Cassette
+from swarmrun.cassette.format import Cassette, Entry, Fault
+from swarmrun.cassette.request import Asked
 from swarmrun.cassette.server import CassetteServer
 
 NAME = "journal"
 
 
-class Play:
-    """A run of the scene `journal`, with its recorded models served outside of the program."""
+class Models(CassetteServer):
+    """Recorded models, served outside of the program, that think about turn `hold` until they are let go."""
 
-    def __init__(self, lab: Lab, server: CassetteServer, **spec: Any) -> None:
+    def __init__(self, recording: dict[str, Any], hold: int) -> None:
+        super().__init__(Cassette.model_validate(recording))
+        self.hold, self.go = hold, threading.Event()
+        self.held: set[str] = set()
+
+    def decide(self, asked: Asked) -> tuple[Entry, Fault | None]:
+        if asked.key["role"] == "coder" and int(asked.key["turn"]) >= self.hold > 0:
+            self.held.add(asked.key["task"])
+            self.go.wait(PATIENCE)
+        return super().decide(asked)
+
+
+class Play:
+    """A run of the scene `journal`."""
+
+    def __init__(self, lab: Lab, server: Models, **spec: Any) -> None:
         self.lab, self.server = lab, server
         self.bare = lab.root / "repo.git"
         if not self.bare.exists():
@@ -39,9 +56,8 @@ class Play:
         }
 
     def half_way(self) -> None:
-        """Waits until each agent has had its second answer."""
-        wanted = {"coder/a01/1/2", "coder/a02/1/2"}
-        until(lambda: wanted <= set(self.answered()), "the second turn")
+        """Waits until both agents have asked for the answer that is held back."""
+        until(lambda: self.server.held == set(scenes.names(2)), "both agents are half-way")
 
     def status(self) -> dict[str, Any]:
         return self.lab.status(NAME)
@@ -57,9 +73,9 @@ class Play:
 def play(lab: Lab) -> Iterator[Callable[..., Play]]:
     with ExitStack() as stack:
 
-        def make(turns: int = 4, delay: float = 0.2, **spec: Any) -> Play:
-            recording = scenes.journal_recording(turns=turns, delay=delay)
-            server = stack.enter_context(CassetteServer(Cassette.model_validate(recording)))
+        def make(turns: int = 4, hold: int = 0, **spec: Any) -> Play:
+            server = stack.enter_context(Models(scenes.journal_recording(turns=turns), hold))
+            stack.callback(server.go.set)
             return Play(lab, server, turns=turns, **spec)
 
         yield make
@@ -76,11 +92,12 @@ def expected_tree(lab: Lab, turns: int = 4) -> str:
 
 
 def test_ctrl_c_leaves_a_run_that_resume_finishes_with_the_same_tree_and_nothing_paid_twice(lab, play):
-    run = play()
+    run = play(hold=3)
     started = run.start()
     run.half_way()
     started.signal(signal.SIGINT)
     stopped = started.wait(30)
+    run.server.go.set()
     assert stopped.code == 130
     assert f"swarmrun resume {NAME}" in stopped.err
     assert "Traceback" not in stopped.err
@@ -101,10 +118,11 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes_with_the_same_tree_and_nothing
 
 
 def test_a_cancel_from_elsewhere_ends_with_3_and_keeps_what_the_agents_made(lab, play):
-    run = play(turns=40)
+    run = play(hold=3)
     started = run.start()
     run.half_way()
     lab.run("cancel", NAME)
+    run.server.go.set()
     done = started.wait(40)
     assert done.code == 3, done
     assert "Cancelled" in done.out
@@ -121,11 +139,12 @@ def test_a_cancel_from_elsewhere_ends_with_3_and_keeps_what_the_agents_made(lab,
 
 
 def test_a_stopped_run_can_be_cancelled_too(lab, play):
-    run = play(turns=40)
+    run = play(hold=3)
     started = run.start()
     run.half_way()
     started.signal(signal.SIGKILL)
     started.wait()
+    run.server.go.set()
     lab.run("cancel", NAME)
     assert run.phase() == "Cancelled"
     assert lab.left_behind() == []
@@ -133,19 +152,19 @@ def test_a_stopped_run_can_be_cancelled_too(lab, play):
 
 
 def test_a_suspended_run_asks_no_model_until_it_is_resumed(lab, play):
-    run = play(turns=6)
+    run = play(turns=5, hold=3)
     started = run.start()
     run.half_way()
     lab.run("suspend", NAME)
+    run.server.go.set()
     until(lambda: {a["phase"] for a in run.status()["agents"]} == {"Suspended"}, "both agents stand still")
-    asked = run.answered()
     shown = json.loads(lab.run("get", NAME, "-o", "json").out)
     assert shown["spec"]["suspend"] is True
-    assert run.answered() == asked
+    assert sorted(run.answered().values()) == [1] * 6
     second = lab.start("resume", NAME)
     assert started.wait().code == 0
     assert second.wait().code == 0
-    assert tree(run.bare, f"swarm/{NAME}") == expected_tree(lab, turns=6)
+    assert tree(run.bare, f"swarm/{NAME}") == expected_tree(lab, turns=5)
 
 
 def test_the_same_run_started_twice_at_once_is_one_run(lab, play):
@@ -252,10 +271,11 @@ def test_an_unknown_field_is_named_with_the_nearest_one_and_exit_code_2(lab, pla
 
 
 def test_a_branch_that_somebody_pushed_meanwhile_is_kept_and_the_result_stands_beside_it(lab, play):
-    run = play()
+    run = play(hold=3)
     started = run.start()
     run.half_way()
     theirs = lab.commit(run.bare, {"mine.txt": "by hand\n"}, branch=f"swarm/{NAME}")
+    run.server.go.set()
     done = started.wait()
     assert done.code == 0, done
     assert "holds somebody else's commits" in done.out
@@ -266,9 +286,10 @@ def test_a_branch_that_somebody_pushed_meanwhile_is_kept_and_the_result_stands_b
 
 
 def test_a_base_branch_that_moves_on_meanwhile_changes_nothing(lab, play):
-    run = play()
+    run = play(hold=3)
     started = run.start()
     run.half_way()
     lab.commit(run.bare, {"later.txt": "moved on\n"})
+    run.server.go.set()
     assert started.wait().code == 0
     assert tree(run.bare, f"swarm/{NAME}") == expected_tree(lab)

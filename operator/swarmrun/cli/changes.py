@@ -54,6 +54,7 @@ def span(directory: RunDirectory, task: str) -> tuple[str, str]:
     if agent is None or not agent.commit:
         raise NotFound(f"task {task} of run {directory.name} has no commit yet")
     integration = status.result.commit if status.result else ""
+    _at_hand(directory, agent.commit)
     return _merge_base(directory, integration or agent.commit, agent.commit), agent.commit
 
 
@@ -66,6 +67,17 @@ def known_task(status: SwarmRunStatus, task: str, run: str) -> str:
     near = get_close_matches(task, known, 1)
     mend = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none yet'}"
     raise NotFound(f"run {run} has no task {task!r}", mend=mend)
+
+
+def _at_hand(directory: RunDirectory, commit: str) -> None:
+    """Agents' checkpoints are recorded, and only taken into the repository when somebody wants them."""
+    looked = subprocess.run(["git", "-C", str(directory.repo), "cat-file", "-e", commit], capture_output=True)
+    if looked.returncode == 0:
+        return
+    from swarmrun.artifacts.store import open_store
+    from swarmrun.git.repo import RunRepo
+
+    RunRepo(directory.repo, open_store(directory.artifacts.as_uri()), "").ensure(commit)
 
 
 def _merge_base(directory: RunDirectory, one: str, other: str) -> str:

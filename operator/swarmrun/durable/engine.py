@@ -310,6 +310,8 @@ def _close_all() -> None:
 def _begin_to_stop(workers: list[Worker]) -> list[threading.Thread]:
     """The SDK's stop() waits without limit, so it runs beside."""
     stopping = [threading.Thread(target=worker.stop, daemon=True) for worker in workers]
+    for worker in workers:
+        worker.hush()
     for thread in stopping:
         thread.start()
     workers.clear()

@@ -27,6 +27,10 @@ _REFUSED_PAUSE = 1.0
 """Seconds before an orchestration whose result could not be delivered is given back."""
 
 
+_silent = logging.Logger("swarmrun.durable.silent")
+_silent.addHandler(logging.NullHandler())
+
+
 def sdk_logger(name: str) -> logging.Logger:
     """A logger with a level of its own: below it the SDK would summarise every event of every replay."""
     logger = logging.getLogger(f"swarmrun.durable.{name}")
@@ -41,6 +45,10 @@ class Worker(DurableTaskSchedulerWorker):
     An activity's result that cannot be stored or is refused becomes a failure of the activity; an orchestration's
     is given back, to be tried again.
     """
+
+    def hush(self) -> None:
+        """For its end: results that nobody takes any more are no news, their work is delivered again later."""
+        self._logger = _silent
 
     def _execute_activity(self, req: pb.ActivityRequest, stub: Any, completionToken: Any) -> None:
         watched = _Watched(stub)

@@ -28,6 +28,8 @@ from swarmrun.local.paths import absolute_class, absolute_run, cassettes
 
 FOLLOW_SECONDS = 0.2
 """How often a follower looks at the status file; a choice: seen as live, costs nothing."""
+CHANGE_SECONDS = 30.0
+"""How long a word to a run waits for the process that works on it to be up, or gone. A choice."""
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 OnStatus = Callable[[SwarmRun], None]
@@ -220,22 +222,31 @@ class Runs:
         Where nobody works on it, the engine is opened for as long as it takes: to store the word, and for
         `cancel` until the run has ended. Raises Conflict when it has ended before.
         """
-        run = directory.resource()
-        if run.status and run.status.phase.terminal:
-            raise Conflict(f"run {directory.name} has ended: {run.status.phase}")
-        self._remember(directory, run, kind)
         mail = {"kind": kind, **data}
-        try:
-            lock = Lock(directory.lock)
-        except Conflict:
-            runner = self.runners().connect(directory)
+        patience = time.monotonic() + CHANGE_SECONDS
+        while True:
             try:
-                runner.send(mail)
-            finally:
-                runner.close()
-            return
-        with lock:
-            self._send_stopped(directory, mail)
+                lock = Lock(directory.lock)
+            except Conflict:
+                self._remember(directory, kind)
+                try:
+                    return self._send_working(directory, mail)
+                except NotFound:
+                    # Whoever holds it is just beginning or just ending.
+                    if time.monotonic() > patience:
+                        raise
+                time.sleep(FOLLOW_SECONDS)
+                continue
+            with lock:
+                self._remember(directory, kind)
+                return self._send_stopped(directory, mail)
+
+    def _send_working(self, directory: RunDirectory, mail: dict[str, Any]) -> None:
+        runner = self.runners().connect(directory)
+        try:
+            runner.send(mail)
+        finally:
+            runner.close()
 
     def _send_stopped(self, directory: RunDirectory, mail: dict[str, Any]) -> None:
         from swarmrun.local.cassettes import served
@@ -250,8 +261,11 @@ class Runs:
                 runner.close()
 
     @staticmethod
-    def _remember(directory: RunDirectory, run: SwarmRun, kind: str) -> None:
-        """The resource says what is wanted of it, as it would in a cluster."""
+    def _remember(directory: RunDirectory, kind: str) -> None:
+        """The resource says what is wanted of it, as it would in a cluster. Raises Conflict when it has ended."""
+        run = directory.resource()
+        if run.status and run.status.phase.terminal:
+            raise Conflict(f"run {directory.name} has ended: {run.status.phase}")
         update = {"cancel": {"cancel": True}, "suspend": {"suspend": True}, "resume": {"suspend": False}}.get(
             kind
         )
