@@ -4,18 +4,17 @@ makes sense (with a note), refused with an error for the planner where it is not
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 from pydantic import ValidationError
 
 from swarmrun.api.base import clip
 from swarmrun.api.plan import ContractKind, Plan, Role
 from swarmrun.planning import loose
+from swarmrun.planning.fields import Fields, Ids
 
 _PLAN = {
     "summary": ("summary", "overview", "description"),
@@ -68,8 +67,6 @@ _KINDS = {
 }
 _ROLES = {loose.fold(role): role for role in Role}
 _ROUTE = re.compile(r"^\s*(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)\s+/")
-_NEVER_CLIPPED = frozenset({"declaration", "path", "command", "owned_paths"})
-"""Half of one of these means something else."""
 
 
 @dataclass
@@ -100,44 +97,9 @@ def normalise(raw: object) -> Normalised:
     return Normalised(None, reader.notes, reader.errors)
 
 
-@lru_cache(maxsize=1)
-def _limits() -> Mapping[tuple[str, str], int]:
-    """(model, field) → the most characters or items that the schema takes."""
-    schema = Plan.model_json_schema(by_alias=False)
-    models = {**schema["$defs"], "Plan": schema}
-    found: dict[tuple[str, str], int] = {}
-    for model, body in models.items():
-        for name, rule in cast("dict[str, dict[str, Any]]", body.get("properties", {})).items():
-            limit = rule.get("maxLength", rule.get("maxItems"))
-            if limit is not None:
-                found[model, name] = int(limit)
-    return found
-
-
-class _Ids:
-    """Ids as they were written → ids as they are; titles lead there too."""
-
+class _Reader(Fields):
     def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-        self.taken: set[str] = set()
-
-    def add(self, identity: str, *written: object) -> None:
-        self.taken.add(identity)
-        for word in written:
-            if key := loose.text(word).strip():
-                self.known.setdefault(key, identity)
-
-    def find(self, written: object) -> str:
-        key = loose.text(written).strip()
-        return self.known.get(key) or loose.identifier(key)
-
-
-class _Reader:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.errors: list[str] = []
-        self.tasks = _Ids()
-        self.contracts = _Ids()
+        super().__init__()
         self.lifted: list[dict[str, object]] = []
         """Contracts that stood inside a task."""
 
@@ -192,39 +154,37 @@ class _Reader:
         return None
 
     def plan(self, document: dict[str, object]) -> dict[str, object]:
-        body = self._fields(document, _PLAN, "the plan")
-        tasks = [
-            self._fields(row, _TASK, f"task {n}") for n, row in self._rows(body, "tasks", "Plan", "title")
-        ]
+        body = self.fields(document, _PLAN, "the plan")
+        tasks = [self.fields(row, _TASK, f"task {n}") for n, row in self.rows(body, "tasks", "Plan", "title")]
         if not tasks and not self.errors:
             self.errors.append("the plan has no tasks: give at least one")
         contracts = [
-            self._fields(row, _CONTRACT, f"contract {n}")
-            for n, row in self._rows(body, "contracts", "Plan", "declaration")
+            self.fields(row, _CONTRACT, f"contract {n}")
+            for n, row in self.rows(body, "contracts", "Plan", "declaration")
         ]
-        self._name(tasks, self.tasks, "task")
-        self._name(contracts, self.contracts, "contract")
+        self.name(tasks, self.tasks, "task")
+        self.name(contracts, self.contracts, "contract")
         made_tasks = [self._task(row) for row in tasks]
-        inner = [self._fields(row, _CONTRACT, "a contract inside a task") for row in self.lifted]
+        inner = [self.fields(row, _CONTRACT, "a contract inside a task") for row in self.lifted]
         inner = [row for row in inner if self.contracts.find(row.get("id")) not in self.contracts.taken]
-        self._name(inner, self.contracts, "contract")
+        self.name(inner, self.contracts, "contract")
         by_id = {str(row["id"]): row for row in made_tasks}
         made_contracts = [self._contract(row, by_id) for row in [*contracts, *inner]]
         criteria = [
-            self._fields(row, _CRITERION, f"criterion {n}")
-            for n, row in self._rows(body, "criteria", "Plan", "question")
+            self.fields(row, _CRITERION, f"criterion {n}")
+            for n, row in self.rows(body, "criteria", "Plan", "question")
         ]
-        self._name(criteria, _Ids(), "criterion")
+        self.name(criteria, Ids(), "criterion")
         return {
-            "summary": self._text(body, "summary", "Plan", "the plan"),
-            "language": self._text(body, "language", "Plan", "the plan").lower(),
+            "summary": self.text(body, "summary", "Plan", "the plan"),
+            "language": self.text(body, "language", "Plan", "the plan").lower(),
             "tasks": made_tasks,
             "contracts": made_contracts,
             "criteria": [
                 {
                     "id": row["id"],
-                    "question": self._text(row, "question", "Criterion", f"criterion {row['id']}"),
-                    "weight": self._number(row.get("weight"), f"criterion {row['id']}: weight", 10),
+                    "question": self.text(row, "question", "Criterion", f"criterion {row['id']}"),
+                    "weight": self.number(row.get("weight"), f"criterion {row['id']}: weight", 10),
                 }
                 for row in criteria
             ],
@@ -240,16 +200,16 @@ class _Reader:
             self.errors.append(f"{what} depends on itself: remove {own} from its dependsOn")
         return {
             "id": own,
-            "title": self._text(row, "title", "Task", what) or own,
+            "title": self.text(row, "title", "Task", what) or own,
             "role": self._role(row.get("role"), what),
-            "instructions": self._text(row, "instructions", "Task", what),
+            "instructions": self.text(row, "instructions", "Task", what),
             "owned_paths": self._paths(row, what),
             "depends_on": depends,
             "provides": self._references(row, "provides", self.contracts, what, lift=own),
             "uses": self._references(row, "uses", self.contracts, what, lift=""),
             "acceptance": self._acceptance(row, what),
-            "skills": self._references(row, "skills", _Ids(), what),
-            "estimate": self._number(row.get("estimate"), f"{what}: estimate", 10),
+            "skills": self._references(row, "skills", Ids(), what),
+            "estimate": self.number(row.get("estimate"), f"{what}: estimate", 10),
         }
 
     def _contract(self, row: dict[str, object], tasks: Mapping[str, dict[str, object]]) -> dict[str, object]:
@@ -263,9 +223,9 @@ class _Reader:
                 elif own not in listed:
                     listed.append(own)
         declaration = loose.unfenced(
-            self._text(row, "declaration", "Contract", what).replace("\r\n", "\n")
+            self.text(row, "declaration", "Contract", what).replace("\r\n", "\n")
         ).strip("\n")
-        path = _path(self._text(row, "path", "Contract", what))
+        path = _path(self.text(row, "path", "Contract", what))
         if not path:
             self.errors.append(f"{what} has no path: name the file that holds it")
         return {
@@ -273,11 +233,11 @@ class _Reader:
             "kind": self._kind(row.get("kind"), declaration, what),
             "path": path,
             "declaration": declaration,
-            "description": self._text(row, "description", "Contract", what),
+            "description": self.text(row, "description", "Contract", what),
         }
 
     def _role(self, value: object, what: str) -> Role:
-        value = self._single(value, f"{what}: role")
+        value = self.single(value, f"{what}: role")
         word = loose.text(value).strip()
         if not word:
             return Role.CODER
@@ -291,7 +251,7 @@ class _Reader:
         return role
 
     def _kind(self, value: object, declaration: str, what: str) -> ContractKind:
-        word = loose.text(self._single(value, f"{what}: kind")).strip()
+        word = loose.text(self.single(value, f"{what}: kind")).strip()
         if word:
             kind = _KINDS.get(loose.fold(word))
             if kind is not None:
@@ -314,20 +274,20 @@ class _Reader:
 
     def _acceptance(self, row: dict[str, object], what: str) -> list[dict[str, str]]:
         found: list[dict[str, str]] = []
-        for item in self._list(row, "acceptance", "Task", what, clipped=True):
+        for item in self.list_of(row, "acceptance", "Task", what, clipped=True):
             body = loose.mapping(item)
             if body is None:
                 body = {"description": item}
-            part = self._fields(body, _ACCEPTANCE, f"{what}: acceptance")
-            command = self._text(part, "command", "Acceptance", what)
-            description = self._text(part, "description", "Acceptance", what) or clip(command, 500)
+            part = self.fields(body, _ACCEPTANCE, f"{what}: acceptance")
+            command = self.text(part, "command", "Acceptance", what)
+            description = self.text(part, "description", "Acceptance", what) or clip(command, 500)
             if description.strip():
                 found.append({"description": description, "command": command})
         return found
 
     def _paths(self, row: dict[str, object], what: str) -> list[str]:
         found: list[str] = []
-        for item in self._list(row, "owned_paths", "Task", what):
+        for item in self.list_of(row, "owned_paths", "Task", what):
             body = loose.mapping(item)
             value = body.get("path", body.get("file")) if body else item
             path = _path(loose.text(value))
@@ -338,11 +298,11 @@ class _Reader:
         return found
 
     def _references(
-        self, row: dict[str, object], name: str, ids: _Ids, what: str, *, lift: str | None = None
+        self, row: dict[str, object], name: str, ids: Ids, what: str, *, lift: str | None = None
     ) -> list[str]:
         """Ids out of ids, numbers, titles, or objects that hold one of these."""
         found: list[str] = []
-        for item in self._list(row, name, "Task", what):
+        for item in self.list_of(row, name, "Task", what):
             body = loose.mapping(item)
             if body is not None:
                 folded = {loose.fold(key): value for key, value in body.items()}
@@ -365,136 +325,6 @@ class _Reader:
                     self.notes.append(f"{what}: {name} {clip(loose.text(written), 60)!r} became {target!r}")
                 found.append(target)
         return found
-
-    # ------------------------------------------------------------ fields of any object
-
-    def _rows(
-        self, body: dict[str, object], name: str, model: str, main: str
-    ) -> list[tuple[int, dict[str, object]]]:
-        """The objects of a list; a mapping by id is a list too, and a bare string is its main field."""
-        value = loose.decoded(body.get(name))
-        by_id = loose.mapping(value)
-        if by_id is not None and not {"id", "title", "path", "question"} & by_id.keys():
-            self.notes.append(f"{name} were given as a mapping by id")
-            value = [
-                {"id": key, **(loose.mapping(loose.decoded(item)) or {main: item})}
-                for key, item in by_id.items()
-            ]
-        found: list[tuple[int, dict[str, object]]] = []
-        items = self._list({name: value}, name, model, "the plan", clipped=name == "criteria")
-        for number, item in enumerate(items, 1):
-            row = loose.mapping(loose.decoded(item))
-            if row is None and loose.text(item).strip():
-                row = {main: item}
-                if main == "title":
-                    row["instructions"] = item
-                self.notes.append(f"{name}: entry {number} was a text, taken for its {main}")
-            if row:
-                found.append((number, row))
-            else:
-                self.notes.append(f"{name}: entry {number} was empty and left out")
-        return found
-
-    def _fields(
-        self, row: dict[str, object], table: Mapping[str, Sequence[str]], what: str
-    ) -> dict[str, object]:
-        """Our field names, whatever the case; the first alias that holds something wins."""
-        folded: dict[str, object] = {}
-        for key, value in row.items():
-            if value is not None:
-                folded.setdefault(loose.fold(key), value)
-        known = {alias for aliases in table.values() for alias in aliases}
-        found: dict[str, object] = {}
-        for name, aliases in table.items():
-            value = next((folded[alias] for alias in aliases if alias in folded), None)
-            if value is not None:
-                found[name] = value
-        unknown = [key for key in row if loose.fold(key) not in known]
-        if unknown:
-            listed = ", ".join(clip(key, 40) for key in sorted(unknown)[:10])
-            self.notes.append(f"{what}: unknown fields left out: {listed}")
-        return found
-
-    def _name(self, rows: Sequence[dict[str, object]], ids: _Ids, what: str) -> None:
-        """Gives every row its id. Two rows with one id are an error: references would be guesses."""
-        for number, row in enumerate(rows, 1):
-            written = self._single(row.get("id"), f"{what} {number}: id")
-            identity = loose.identifier(written) or loose.identifier(row.get("title")) or f"{what}-{number}"
-            if identity in ids.taken:
-                self.errors.append(
-                    f"two {what if what != 'criterion' else 'criteri'}{'s' if what != 'criterion' else 'a'} "
-                    f"have the id {identity!r} (from {clip(loose.text(written), 60)!r}): give each its own"
-                )
-            if identity != written and row.get("id") is not None:
-                self.notes.append(f'{what} id {clip(loose.text(written), 60)} became "{identity}"')
-            row["id"] = identity
-            ids.add(identity, identity)
-            ids.add(identity, written)
-        for row in rows:  # titles last: an id that reads like somebody's title is still that id
-            ids.add(str(row["id"]), row.get("title"))
-
-    def _single(self, value: object, what: str) -> object:
-        items = loose.sequence(value)
-        if items is None:
-            return value
-        if len(items) > 1:
-            self.notes.append(f"{what} was a list; its first entry was taken")
-        return items[0] if items else None
-
-    def _list(
-        self, row: dict[str, object], name: str, model: str, what: str, *, clipped: bool = False
-    ) -> list[object]:
-        value = loose.decoded(row.get(name))
-        if isinstance(value, str):
-            lines = [re.sub(r"^\s*(?:[-*•]|\d+[.)])\s+", "", line) for line in value.splitlines()]
-            items: list[object] = [line.strip() for line in lines if line.strip()]
-            if name in ("owned_paths", "depends_on", "provides", "uses", "skills") and len(items) == 1:
-                known = self.tasks.known if name == "depends_on" else self.contracts.known
-                if items[0] not in known:
-                    items = [part.strip() for part in str(items[0]).split(",") if part.strip()]
-        else:
-            listed = loose.sequence(value)
-            items = [value] if listed is None and value is not None else listed or []
-        # `[["a", "b"]]`: one level too deep.
-        flat: list[object] = []
-        for item in items:
-            inner = loose.sequence(item)
-            flat.extend(inner if inner is not None else [item])
-        flat = [item for item in flat if item is not None and item != ""]
-        most = _limits().get((model, name), 200)
-        if len(flat) > most:
-            if clipped:
-                self.notes.append(f"{what}: {name} had {len(flat)} entries, the first {most} were kept")
-            else:
-                self.errors.append(f"{what}: {name} has {len(flat)} entries, at most {most} are taken")
-            flat = flat[:most]
-        return flat
-
-    def _text(self, row: dict[str, object], name: str, model: str, what: str) -> str:
-        value = loose.text(row.get(name))
-        most = _limits().get((model, name))
-        if most is None or len(value) <= most:
-            return value
-        if name in _NEVER_CLIPPED:
-            self.errors.append(f"{what}: {name} is {len(value)} characters long, at most {most} are taken")
-        else:
-            self.notes.append(f"{what}: {name} was cut from {len(value)} to {most} characters")
-        return clip(value, most)
-
-    def _number(self, value: object, what: str, default: int) -> int:
-        """A whole number from 1 to 100."""
-        value = self._single(value, what)
-        if value is None:
-            return default
-        match = re.search(r"-?\d{1,15}(\.\d{1,15})?", loose.text(value))
-        number = float(match[0]) if match else math.nan
-        if not math.isfinite(number):
-            self.notes.append(f"{what} {clip(loose.text(value), 40)!r} is no number; {default} was taken")
-            return default
-        result = min(100, max(1, round(number)))
-        if result != value:
-            self.notes.append(f"{what} {clip(loose.text(value), 40)} became {result}")
-        return result
 
 
 def _path(value: str) -> str:

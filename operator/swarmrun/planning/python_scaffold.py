@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import dedent, indent
 
 from swarmrun.api.plan import Contract, ContractKind
 from swarmrun.code import python
-from swarmrun.code.names import undefined_names
 from swarmrun.planning import declarations
+from swarmrun.planning.python_imports import Import, import_lines, imports_of, with_imports
+from swarmrun.planning.python_names import FUTURE, unknown
 
 STUB = "raise NotImplementedError"
-_FUTURE = "from __future__ import annotations"
 _WELL_KNOWN: Mapping[str, str] = {
     **dict.fromkeys(
         ("Any", "Literal", "NamedTuple", "Optional", "Protocol", "TypedDict", "TypeVar", "Union", "ClassVar"),
@@ -41,19 +40,6 @@ _KIND_ORDER = (ContractKind.DATA_MODEL, ContractKind.CLASS, ContractKind.FUNCTIO
 
 
 @dataclass
-class _Import:
-    """One imported name. `name` empty: `import module`."""
-
-    module: str
-    name: str
-    asname: str
-
-    @property
-    def binds(self) -> str:
-        return self.asname or (self.name if self.name else self.module.partition(".")[0])
-
-
-@dataclass
 class _Segment:
     names: list[str]
     text: str
@@ -75,7 +61,7 @@ def merged(
     if existing is not None and not declarations.parses(existing):
         result.errors.append(f"{path} in the repository does not parse: contracts cannot be added to it")
         return result
-    imports: list[_Import] = []
+    imports: list[Import] = []
     segments: list[_Segment] = []
     docstring = ""
     for contract in sorted(contracts, key=lambda c: _KIND_ORDER.index(c.kind)):
@@ -90,7 +76,7 @@ def merged(
         text = stubbed(text)
         module = python.tree(text.encode())
         result.errors += _bodiless(contract, declarations.tree(contract.declaration))
-        imports += _imports(module)
+        imports += imports_of(module)
         docstring = docstring or (ast.get_docstring(module, clean=False) or "")
         for segment in _segments(contract, text, module):
             problem = _add(segments, segment)
@@ -100,12 +86,12 @@ def merged(
         return result
     segments = _ordered(segments)
 
-    def render(imports: Sequence[_Import]) -> str:
+    def render(imports: Sequence[Import]) -> str:
         return _new(docstring, imports, segments) if existing is None else _added(existing, imports, segments)
 
-    missing = _unknown(path, render(imports)) - _unknown(path, existing or "")
+    missing = unknown(path, render(imports)) - unknown(path, existing or "")
     given = [n for n in sorted(missing) if n in homes or n in _WELL_KNOWN]
-    imports += [_Import(homes.get(name) or _WELL_KNOWN[name], name, "") for name in given]
+    imports += [Import(homes.get(name) or _WELL_KNOWN[name], name, "") for name in given]
     result.source = render(imports)
     result.errors += [_undefined(name, path, contracts) for name in sorted(missing - set(given))]
     if not result.errors and not declarations.parses(result.source):
@@ -161,15 +147,6 @@ def _bodiless(contract: Contract, module: ast.Module) -> Iterator[str]:
                 f"contract {contract.id}: the data model's method {node.name} has no body, and nobody would "
                 "write it: give the body, or make the contract a class"
             )
-
-
-def _imports(module: ast.Module) -> Iterator[_Import]:
-    for node in module.body:
-        if isinstance(node, ast.Import):
-            yield from (_Import(a.name, "", a.asname or "") for a in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (node.module or "")
-            yield from (_Import(origin, a.name, a.asname or "") for a in node.names)
 
 
 def _segments(contract: Contract, text: str, module: ast.Module) -> Iterator[_Segment]:
@@ -272,19 +249,19 @@ def _eager(node: ast.AST) -> Iterator[str]:
             yield from _eager(part)
 
 
-def _new(docstring: str, imports: Sequence[_Import], segments: Sequence[_Segment]) -> str:
+def _new(docstring: str, imports: Sequence[Import], segments: Sequence[_Segment]) -> str:
     head: list[str] = []
     if docstring:
         quotes = "'''" if '"""' in docstring else '"""'
         head.append(f"{quotes}{docstring}{quotes}\n")
-    head.append(_FUTURE + "\n")
+    head.append(FUTURE + "\n")
     lines = import_lines([i for i in imports if i.module != "__future__"])
     if lines:
         head.append("\n".join(lines) + "\n")
     return "\n".join(head) + "".join(f"\n\n{segment.text.rstrip()}\n" for segment in segments)
 
 
-def _added(existing: str, imports: Sequence[_Import], segments: Sequence[_Segment]) -> str:
+def _added(existing: str, imports: Sequence[Import], segments: Sequence[_Segment]) -> str:
     module = python.tree(existing.encode())
     have = {name for node in module.body for name in declarations.bound(node)}
     source = existing if existing.endswith("\n") else existing + "\n"
@@ -338,84 +315,6 @@ def _appended(source: str, blocks: Sequence[str]) -> str:
     else:
         head, tail = source, ""
     return head + "".join(f"\n\n{block}\n" for block in blocks) + tail
-
-
-def with_imports(source: str, wanted: Sequence[_Import]) -> str:
-    """Adds the imports whose names are not bound yet, behind the last import at the top."""
-    module = python.tree(source.encode())
-    have = {i.binds for i in _imports(module)} | {n for node in module.body for n in declarations.bound(node)}
-    lines = import_lines([i for i in wanted if i.binds not in have])
-    if not lines:
-        return source
-    rows = source.split("\n")
-    code = python.without_docstring(module.body)
-    at = 0 if code == module.body else (module.body[0].end_lineno or 1)
-    gap = [""] if at else []
-    for node in code:
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            break
-        at, gap = node.end_lineno or node.lineno, []
-    if at == 0:  # below a licence or a `#!` line
-        while at < len(rows) and rows[at].startswith("#"):
-            at += 1
-    return "\n".join([*rows[:at], *gap, *lines, *rows[at:]])
-
-
-def import_lines(imports: Sequence[_Import]) -> list[str]:
-    """Standard library first, then the rest; names of one module joined, nothing twice."""
-    plain: set[tuple[bool, str, str]] = set()
-    modules: dict[str, set[str]] = {}
-    for each in imports:
-        asname = f" as {each.asname}" if each.asname else ""
-        if each.name:
-            modules.setdefault(each.module, set()).add(each.name + asname)
-        else:
-            plain.add((_foreign(each.module), each.module, f"import {each.module}{asname}"))
-    whole = {(_foreign(m), m, f"from {m} import {', '.join(sorted(n))}") for m, n in modules.items()}
-    found: list[str] = []
-    for foreign in (False, True):
-        lines = [line for group in (plain, whole) for far, _, line in sorted(group) if far == foreign]
-        found += ["", *lines] if found and lines else lines
-    return found
-
-
-def _foreign(module: str) -> bool:
-    return module.partition(".")[0] not in sys.stdlib_module_names
-
-
-def _unknown(path: str, source: str) -> set[str]:
-    """Names that nothing binds, those in postponed and quoted annotations too."""
-    if not declarations.parses(source):
-        return set()
-    # With the future import the compiler keeps annotations out of its symbol tables.
-    plain = re.sub(rf"^{_FUTURE}[ \t]*$", "", source, flags=re.MULTILINE)
-    found = set(undefined_names(path, plain.encode()))
-    module = python.tree(plain.encode())
-    for annotation in _annotations(module):
-        for node in ast.walk(annotation):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-                probe = f"{plain}\n{node.value}\n"
-                if declarations.parses(probe) and not _in_literal(annotation, node):
-                    found |= set(undefined_names(path, probe.encode()))
-    return found
-
-
-def _annotations(module: ast.Module) -> Iterator[ast.expr]:
-    for node in ast.walk(module):
-        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
-            yield node.annotation
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
-            yield node.returns
-
-
-def _in_literal(annotation: ast.expr, text: ast.Constant) -> bool:
-    """`Literal["open"]` and the extras of `Annotated` hold values, not names."""
-    return any(
-        isinstance(node, ast.Subscript)
-        and getattr(node.value, "attr", getattr(node.value, "id", "")) in ("Literal", "Annotated")
-        and any(inner is text for inner in ast.walk(node.slice))
-        for node in ast.walk(annotation)
-    )
 
 
 def _undefined(name: str, path: str, contracts: Sequence[Contract]) -> str:
