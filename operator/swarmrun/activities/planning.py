@@ -6,7 +6,7 @@ import shlex
 
 from swarmrun.activities.merging import message
 from swarmrun.activities.sandboxes import load, set_up
-from swarmrun.activities.world import AUTHOR, SCAFFOLD, RunWorld
+from swarmrun.activities.world import AUTHOR, BASE, SCAFFOLD, RunWorld
 from swarmrun.agents.transcript import user_message
 from swarmrun.api.base import clip
 from swarmrun.api.plan import Plan
@@ -14,7 +14,7 @@ from swarmrun.api.status import PlannedContract, PlannedTask, PlanStatus
 from swarmrun.errors import InvalidResource, NotFound
 from swarmrun.planning import graph, render
 from swarmrun.planning import scaffold as scaffolding
-from swarmrun.planning.amend import classify
+from swarmrun.planning.amend import classify, declaration_in
 from swarmrun.planning.check import check, check_replan, joined
 from swarmrun.planning.normalise import normalise
 from swarmrun.ports import CallKey, ModelRequest
@@ -28,7 +28,10 @@ def given_plan(world: RunWorld, _: RunRef) -> AcceptedPlan:
     plan = world.snapshot.given_plan
     if plan is None:
         raise InvalidResource("spec.plan has no tasks", field="spec.plan.tasks")
-    errors = check(plan, max_tasks=world.snapshot.max_tasks)
+    base = world.text(BASE)
+    world.repo.ensure(base)
+    existing = [e.path for e in world.repo.list_tree(base)]
+    errors = check(plan, max_tasks=world.snapshot.max_tasks, existing=existing)
     if errors:
         raise InvalidResource(
             "spec.plan: " + "; ".join(errors), field="spec.plan", reason="InvalidPlan", mend="mend the plan"
@@ -176,7 +179,8 @@ def amend(world: RunWorld, given: Amend) -> Amended:
     if contract is None:
         known = ", ".join(c.id for c in plan.contracts) or "none"
         raise NotFound(f"contract {given.issue.contract!r} is unknown; there are: {known}")
-    proposal, called, usage = given.issue.proposal.strip(), False, None
+    # A model writes code in fences.
+    proposal, called, usage = declaration_in(given.issue.proposal).strip(), False, None
     if not proposal:
         return Amended(outcome="refused", plan=given.plan)
     outcome = "additive"
