@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from swarmrun.api.base import clip
-from swarmrun.api.plan import Criterion, Plan
+from swarmrun.api.plan import Criterion, Plan, Role
 from swarmrun.errors import PermanentError
 
 Verdict = Literal["yes", "no", "unknown"]
@@ -69,10 +69,13 @@ class Tally:
 
 def criteria(rubric: Sequence[Criterion], plan: Plan) -> list[Criterion]:
     """The run's rubric, the plan's own criteria, and one per task whose acceptance has statements that no
-    command checks. Fixed when the plan is; an id that stands twice counts once."""
+    command checks; a researcher's notes are not part of the result and not judged. Fixed when the plan is; an
+    id that stands twice counts once."""
     listed = [*rubric, *plan.criteria]
     stated = [
-        (t, said) for t in plan.tasks if (said := [a.description for a in t.acceptance if not a.command])
+        (t, said)
+        for t in plan.tasks
+        if t.role is not Role.RESEARCHER and (said := [a.description for a in t.acceptance if not a.command])
     ]
     for task, said in stated:
         listed.append(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmrun.api.plan import Acceptance, Criterion, Plan, Task
+from swarmrun.api.plan import Acceptance, Criterion, Plan, Role, Task
 from swarmrun.api.resolve import DEFAULT_RUBRIC
 from swarmrun.errors import NotFound
 from swarmrun.verifying.judging import (
@@ -45,6 +45,12 @@ def test_criteria_are_the_rubric_the_plans_own_and_statements_without_a_command(
     assert [c.id for c in listed] == ["works", "structure", "tests", "security", "fast", "accept-a"]
     assert listed[-1].question == "Storage: do all of these hold? codes are short"
     assert listed[-1].weight == 40
+
+
+def test_a_researchers_notes_are_not_judged():
+    given_plan = plan(Acceptance(description="each question is answered"))
+    given_plan.tasks[0].role = Role.RESEARCHER
+    assert criteria(RUBRIC, given_plan) == list(RUBRIC)
 
 
 def test_samples_see_the_criteria_in_orders_of_their_own():
