@@ -74,10 +74,9 @@ def _at_hand(directory: RunDirectory, commit: str) -> None:
     looked = subprocess.run(["git", "-C", str(directory.repo), "cat-file", "-e", commit], capture_output=True)
     if looked.returncode == 0:
         return
-    from swarmrun.artifacts.store import open_store
-    from swarmrun.git.repo import RunRepo
+    from swarmrun.local.repository import open_repo
 
-    RunRepo(directory.repo, open_store(directory.artifacts.as_uri()), "").ensure(commit)
+    open_repo(directory).ensure(commit)
 
 
 def _merge_base(directory: RunDirectory, one: str, other: str) -> str:

@@ -7,6 +7,7 @@
     class.yaml        its SwarmClass
     snapshot.json     both merged: what the run works from
     status.json       the last status, as a custom resource would show it
+    report.json       once it has ended: the run's report, which the status is projected from
     events.log        one line per event
     cassette.log      requests that a cassette answered
     lock              held by the process that works on it
@@ -34,6 +35,7 @@ from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.errors import EngineError, NotFound
 from swarmrun.local.files import write_atomic
 from swarmrun.local.lock import held
+from swarmrun.report import RunReport
 
 FORMAT = 1
 """Of everything in a run's directory. Raised when an older program could not read it any more."""
@@ -152,6 +154,13 @@ class RunDirectory:
         except (OSError, ValueError) as exc:
             raise self._broken("status.json", exc) from exc
 
+    def report(self) -> RunReport:
+        """How the run ended, as its orchestration (or a merge by hand since then) left it."""
+        try:
+            return RunReport.model_validate_json(self._read("report.json"))
+        except ValidationError as exc:
+            raise self._broken("report.json", exc) from exc
+
     # ------------------------------------------------------------ writing
 
     def create(self, file: RunFile, run: SwarmRun, cls: SwarmClass, snapshot: Snapshot) -> None:
@@ -168,6 +177,9 @@ class RunDirectory:
         """Written at every change: only the last one is waited for."""
         text = status.model_dump_json(by_alias=True, exclude_none=True)
         write_atomic(self.path / "status.json", text, durable=status.phase.terminal)
+
+    def save_report(self, report: RunReport) -> None:
+        write_atomic(self.path / "report.json", report.model_dump_json(by_alias=True))
 
     def master_key(self) -> bytes:
         """What the sandboxes' tokens are derived from (HMAC); made on first use, readable by its owner only."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -13,41 +12,23 @@ from durabletask.client import OrchestrationStatus
 
 from swarmrun.activities.registry import activities
 from swarmrun.activities.world import RunWorld
-from swarmrun.api.resolve import Snapshot, scheme_and_host
+from swarmrun.api.resolve import Snapshot
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
-from swarmrun.api.swarmclass import ModelTier, Tier
-from swarmrun.artifacts.store import open_store
 from swarmrun.controller.projection import project
 from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import EmbeddedEngine, connect
-from swarmrun.errors import EngineError, InvalidResource, NotFound, PermissionDenied
-from swarmrun.git.credentials import Credential, Token, UserGit
-from swarmrun.git.pull_requests.factory import for_remote
-from swarmrun.git.remote import Remote
-from swarmrun.git.repo import RunRepo
+from swarmrun.errors import EngineError, NotFound
 from swarmrun.local.directory import RunDirectory
-from swarmrun.models.client import client_for
+from swarmrun.local.world import Models, open_world
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
-from swarmrun.ports import ModelClient, PullRequests
 from swarmrun.report import AgentProgress, RunReport
-from swarmrun.sandbox.process import ProcessProvider
 
 LOOK_SECONDS = 0.1
 """How often the engine's memory is looked at for the live view; in-process, so it costs next to nothing."""
-SCHEMES = ("https", "ssh", "http", "file")
-TOKENS = (
-    "SWARMRUN_GIT_TOKEN",
-    "GH_TOKEN",
-    "GITHUB_TOKEN",
-    "GITLAB_TOKEN",
-    "GITEA_TOKEN",
-    "AZURE_DEVOPS_TOKEN",
-)
-"""Environment variables that are looked at, in this order, for the pull requests' token."""
 
 log = logging.getLogger("swarmrun.local")
 
@@ -60,13 +41,12 @@ class LocalRunner:
         self._file = directory.file()
         self._snapshot = directory.snapshot()
         self._bridge = Bridge()
-        self._models: dict[Tier, ModelClient] = {}
-        self._endpoints = endpoints
+        self._models = Models(self._snapshot, endpoints, self._bridge)
         self._engine = EmbeddedEngine(directory.engine_db)
         self._closed = False
         try:
             self._engine.open()
-            self._world = self._make_world()
+            self._world = open_world(directory, self._bridge, self._models)
             self._client = self._engine.client()
             self._start()
             self._engine.start_worker([run_orchestration, agent], activities(self._worlds))
@@ -104,8 +84,7 @@ class LocalRunner:
         if self._closed:
             return
         self._closed = True
-        for model in self._models.values():
-            self._bridge.run(model.close())
+        self._models.close()
         self._engine.close(cancel=self._bridge.close)
         self._bridge.close()
 
@@ -130,6 +109,9 @@ class LocalRunner:
             report.phase, report.reason = Phase.FAILED, "InternalError"
             report.message = details.message if details else str(state.runtime_status)
             report.finished_at = datetime.now(UTC)
+        if ended:
+            # Before the status that says so: whoever reads that finds this.
+            self._directory.save_report(report)
         progress = {} if ended else self._progress(report)
         return project(report, progress, previous=previous, now=datetime.now(UTC)), ended
 
@@ -158,59 +140,6 @@ class LocalRunner:
         if run != self._snapshot.run:
             raise NotFound(f"run {run} is not this process's, which works on {self._snapshot.run}")
         return self._world
-
-    def _make_world(self) -> RunWorld:
-        directory = self._directory
-        directory.artifacts.mkdir(parents=True, exist_ok=True)
-        store = open_store(directory.artifacts.as_uri())
-        provider = ProcessProvider(
-            directory.sandboxes,
-            directory.master_key(),
-            unsafe_no_sandbox=self._file.unsafe_no_sandbox,
-        )
-        return RunWorld(
-            snapshot=self._snapshot,
-            store=store,
-            repo=RunRepo(directory.repo, store, ""),
-            provider=provider,
-            bridge=self._bridge,
-            model_of=self._model,
-            remote=self._remote,
-            pull_requests=self._pull_requests,
-        )
-
-    def _model(self, tier: Tier) -> ModelClient:
-        if tier not in self._models:
-            self._models[tier] = client_for(self._served(self._snapshot.tiers[tier]))
-        return self._models[tier]
-
-    def _served(self, tier: ModelTier) -> ModelTier:
-        if not tier.endpoint.startswith("cassette:"):
-            return tier
-        try:
-            return tier.model_copy(update={"endpoint": self._endpoints[tier.endpoint]})
-        except KeyError:
-            raise InvalidResource(f"{tier.endpoint} is not served", field="models.endpoint") from None
-
-    def _remote(self) -> Remote:
-        url = self._snapshot.repository.url
-        token = os.environ.get("SWARMRUN_GIT_TOKEN", "")
-        scheme, _ = scheme_and_host(url)
-        credential: Credential = Token(token) if token and scheme in ("https", "http") else UserGit()
-        return Remote(url, credential=credential, schemes=SCHEMES)
-
-    def _pull_requests(self) -> PullRequests | None:
-        spec = self._snapshot.publish.pull_request
-        token = next((os.environ[t] for t in TOKENS if os.environ.get(t)), "")
-        if not token:
-            raise PermissionDenied(
-                "no token for pull requests",
-                mend=f"set one of {', '.join(TOKENS)}",
-                reason="PullRequestTokenMissing",
-            )
-        return for_remote(
-            self._snapshot.repository.url, token, spec.provider or None, draft=spec.draft, allow_http=True
-        )
 
 
 class RemoteRunner:

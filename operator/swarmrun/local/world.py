@@ -1,0 +1,97 @@
+"""A run's world on this machine: its store, repository, sandboxes, models and remote, wired together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from swarmrun.activities.world import RunWorld
+from swarmrun.api.resolve import Snapshot, scheme_and_host
+from swarmrun.api.swarmclass import ModelTier, Tier
+from swarmrun.durable.bridge import Bridge
+from swarmrun.errors import InvalidResource, PermissionDenied
+from swarmrun.git.credentials import Credential, Token, UserGit
+from swarmrun.git.pull_requests.factory import for_remote
+from swarmrun.git.remote import Remote
+from swarmrun.local.directory import RunDirectory
+from swarmrun.local.repository import open_artifacts, open_repo
+from swarmrun.models.client import client_for
+from swarmrun.ports import ModelClient, PullRequests
+from swarmrun.sandbox.process import ProcessProvider
+
+SCHEMES = ("https", "ssh", "http", "file")
+TOKENS = (
+    "SWARMRUN_GIT_TOKEN",
+    "GH_TOKEN",
+    "GITHUB_TOKEN",
+    "GITLAB_TOKEN",
+    "GITEA_TOKEN",
+    "AZURE_DEVOPS_TOKEN",
+)
+"""Environment variables that are looked at, in this order, for the pull requests' token."""
+
+
+class Models:
+    """The clients of a run's tiers, each made when it is first asked for."""
+
+    def __init__(self, snapshot: Snapshot, endpoints: Mapping[str, str], bridge: Bridge) -> None:
+        """`endpoints` says which URL stands for each `cassette:` endpoint."""
+        self._snapshot, self._endpoints, self._bridge = snapshot, endpoints, bridge
+        self._clients: dict[Tier, ModelClient] = {}
+
+    def __call__(self, tier: Tier) -> ModelClient:
+        if tier not in self._clients:
+            self._clients[tier] = client_for(self._served(self._snapshot.tiers[tier]))
+        return self._clients[tier]
+
+    def close(self) -> None:
+        while self._clients:
+            self._bridge.run(self._clients.popitem()[1].close())
+
+    def _served(self, tier: ModelTier) -> ModelTier:
+        if not tier.endpoint.startswith("cassette:"):
+            return tier
+        try:
+            return tier.model_copy(update={"endpoint": self._endpoints[tier.endpoint]})
+        except KeyError:
+            raise InvalidResource(f"{tier.endpoint} is not served", field="models.endpoint") from None
+
+
+def open_world(directory: RunDirectory, bridge: Bridge, models: Models) -> RunWorld:
+    """What the steps of this run work on. The caller holds the directory's lock, and closes bridge and models."""
+    snapshot = directory.snapshot()
+    provider = ProcessProvider(
+        directory.sandboxes, directory.master_key(), unsafe_no_sandbox=directory.file().unsafe_no_sandbox
+    )
+    return RunWorld(
+        snapshot=snapshot,
+        store=open_artifacts(directory),
+        repo=open_repo(directory),
+        provider=provider,
+        bridge=bridge,
+        model_of=models,
+        remote=lambda: _remote(snapshot),
+        pull_requests=lambda: _pull_requests(snapshot),
+    )
+
+
+def _remote(snapshot: Snapshot) -> Remote:
+    url = snapshot.repository.url
+    token = os.environ.get("SWARMRUN_GIT_TOKEN", "")
+    scheme, _ = scheme_and_host(url)
+    credential: Credential = Token(token) if token and scheme in ("https", "http") else UserGit()
+    return Remote(url, credential=credential, schemes=SCHEMES)
+
+
+def _pull_requests(snapshot: Snapshot) -> PullRequests | None:
+    spec = snapshot.publish.pull_request
+    token = next((os.environ[t] for t in TOKENS if os.environ.get(t)), "")
+    if not token:
+        raise PermissionDenied(
+            "no token for pull requests",
+            mend=f"set one of {', '.join(TOKENS)}",
+            reason="PullRequestTokenMissing",
+        )
+    return for_remote(
+        snapshot.repository.url, token, spec.provider or None, draft=spec.draft, allow_http=True
+    )
