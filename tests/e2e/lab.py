@@ -123,16 +123,19 @@ class Lab:
             return {}
 
     def left_behind(self) -> list[str]:
-        """Processes and cgroups of any sandbox of this home."""
+        """Processes of any sandbox of this home."""
         found: list[str] = []
         for proc in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if proc.name.isdigit() and str(self.home) in (proc / "cmdline").read_text():
                     found.append(f"{proc.name} {(proc / 'cmdline').read_text()[:200]}")
-        for marker in self.home.glob("runs/*/*/sandboxes/*/sandbox.json"):
-            for group in json.loads(marker.read_text()).get("cgroups", []):
-                found += [group] if Path(group).exists() else []
         return found
+
+    def cgroups(self) -> list[Path]:
+        """Those of sandboxes that are known by their marker, as far as they exist."""
+        markers = self.home.glob("runs/*/*/sandboxes/*/sandbox.json")
+        groups = [Path(group) for m in markers for group in json.loads(m.read_text()).get("cgroups", [])]
+        return [group for group in groups if group.exists()]
 
     def close(self) -> None:
         for process in self.processes:

@@ -114,6 +114,21 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes_with_the_same_tree_and_nothing
     assert lab.pushes() == [f"refs/heads/swarm/{NAME}"]
 
 
+def test_deleting_an_interrupted_run_leaves_nothing_of_its_sandboxes(lab, play):
+    run = play(hold=1)
+    started = run.start()
+    run.half_way()
+    groups = lab.cgroups()
+    in_use = lab.run("delete", NAME, expect=1)
+    assert f"swarmrun cancel {NAME}" in in_use.err
+    started.signal(signal.SIGKILL)
+    started.wait()
+    until(lambda: not lab.left_behind(), "sandboxes die with the program")
+    lab.run("delete", NAME)
+    assert [group for group in groups if group.exists()] == []
+    assert not lab.directory(NAME).exists()
+
+
 # ---------------------------------------------------------------- told by another process
 
 
@@ -157,7 +172,8 @@ def test_a_suspended_run_asks_no_model_until_it_is_resumed(lab, play):
     run.half_way()
     lab.run("suspend", NAME)
     run.server.go.set()
-    until(lambda: {a["phase"] for a in run.status()["agents"]} == {"Suspended"}, "both agents stand still")
+    until(lambda: [a["turns"] for a in run.status()["agents"]] == [4, 4], "both agents are before turn 4")
+    assert {c["reason"] for c in run.status()["conditions"]} == {"Suspended"}
     shown = json.loads(lab.run("get", NAME, "-o", "json").out)
     assert shown["spec"]["suspend"] is True
     assert sorted(run.answered().values()) == [1] * 6

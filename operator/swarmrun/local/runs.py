@@ -283,6 +283,10 @@ class Runs:
             raise NotFound(f"no run {name!r} in namespace {namespace}")
         try:
             with Lock(directory.lock):
+                if directory.sandboxes.exists():
+                    from swarmrun.sandbox.process import sweep
+
+                    sweep(directory.sandboxes)
                 shutil.rmtree(directory.path, onerror=_writable)
         except Conflict as exc:
             raise Conflict(

@@ -346,6 +346,13 @@ def _marker(file: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def sweep(root: Path) -> None:
+    """Ends what sandboxes below `root` left when their process was killed: commands, cgroups. Files stay."""
+    for file in root.glob("*/sandbox.json"):
+        kill_marked(f"SWARMRUN_SANDBOX={_short(str(file.parent))}")
+        cgroups.remove([Path(path) for path in _marker(file).get("cgroups", [])])
+
+
 def _write_durably(file: Path, text: str) -> None:
     draft = file.with_suffix(".tmp")
     with open(draft, "w") as out:
