@@ -36,6 +36,10 @@ def _immutable(field: str, text: str) -> Schema:
 
 
 RUN_RULES: list[Schema] = [
+    {
+        "rule": "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+        "message": "metadata.name must be a DNS label: lower-case letters, digits and dashes, at most 63",
+    },
     _immutable("goal", "cannot change once the run has started: make another SwarmRun"),
     _immutable("repository", "cannot change once the run has started: make another SwarmRun"),
     _immutable("plan", "cannot change once the run has started: make another SwarmRun"),
@@ -64,6 +68,7 @@ RUN_COLUMNS = [
     _column("Cost", ".status.usage.cost", wide=True),
 ]
 CLASS_COLUMNS = [
+    _column("Default", ".spec.default", "boolean"),
     _column("Model", ".spec.models.standard.model"),
     _column("Parallelism", ".spec.parallelism", "integer"),
     _column("Age", ".metadata.creationTimestamp", "date"),

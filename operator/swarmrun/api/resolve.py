@@ -105,6 +105,7 @@ def resolve(
 ) -> Snapshot:
     """Raises InvalidResource where the run leaves what the class allows."""
     spec, given = run.spec, cls.spec
+    check_namespace(run.metadata.namespace, cls)
     check_repository(spec.repository.url, cls)
     threshold = spec.judge.threshold if spec.judge.threshold is not None else given.judge.threshold
     if threshold < given.judge.threshold:
@@ -144,6 +145,18 @@ def resolve(
         roles={role: given.tier_of(role) for role in AgentRole},
         guards=guards,
     )
+
+
+def check_namespace(namespace: str, cls: SwarmClass) -> None:
+    """Whether the class lets runs of this namespace use it."""
+    allowed = cls.spec.allowed_namespaces
+    if allowed and not any(fnmatchcase(namespace, pattern) for pattern in allowed):
+        raise InvalidResource(
+            f"SwarmClass {cls.metadata.name} is not for runs in namespace {namespace}",
+            field="spec.className",
+            mend="name another class, or ask the platform team to add the namespace to spec.allowedNamespaces",
+            reason="NamespaceNotAllowed",
+        )
 
 
 def check_repository(url: str, cls: SwarmClass) -> None:

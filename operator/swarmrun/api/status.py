@@ -259,6 +259,8 @@ class ResultStatus(StatusModel):
 class SwarmRunStatus(StatusModel):
     observed_generation: int = -1
     """Generation of the spec this speaks of; -1: not seen yet."""
+    run: str = ""
+    """Id of the run this speaks of: the resource's UID and the attempt. Empty: none was begun."""
     phase: Phase = Phase.PENDING
     """Where the run is."""
     progress: str = ""

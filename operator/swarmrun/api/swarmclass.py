@@ -135,7 +135,16 @@ class JudgeDefaults(ApiModel):
     """Criteria where a run names none. Default: works as asked, structure, tests, security."""
 
 
+NamespacePattern = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9*]{1,63}$")]
+
+
 class SwarmClassSpec(ApiModel):
+    default: bool = False
+    """Runs that name no class use this one. At most one class may say so. Default: no."""
+    allowed_namespaces: Annotated[list[NamespacePattern], Field(max_length=200)] = Field(
+        default_factory=list[NamespacePattern]
+    )
+    """Namespaces whose runs may use this class; `team-*` takes all that begin so. Default: any."""
     models: Models
     roles: dict[AgentRole, Tier] = Field(default_factory=dict[AgentRole, Tier])
     """Which role uses which tier. Default: planner, integrator and judge premium, researcher light, the

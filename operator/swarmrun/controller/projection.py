@@ -30,6 +30,7 @@ def project(
     now = now.replace(microsecond=0)
     status = SwarmRunStatus(
         observed_generation=report.generation,
+        run=report.run,
         phase=report.phase,
         progress=merged_of_all(report),
         score=report.score,

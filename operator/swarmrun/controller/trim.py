@@ -92,7 +92,7 @@ def _head(texts: list[str], keep: int) -> list[str]:
 
 def _shrink(status: SwarmRunStatus, limit: int) -> SwarmRunStatus:
     """The last resort, for a status whose every part is at its bound: shorter texts, then shorter lists."""
-    whole = {"conditions", "usage", "started_at", "finished_at"}
+    whole = {"run", "conditions", "usage", "started_at", "finished_at"}
     data = status.model_dump(mode="json", exclude=whole)
     kept = {name: getattr(status, name) for name in whole}
     for text, items in ((200, 200), (80, 110), (40, 110), (40, 50), (24, 20), (16, 5)):
