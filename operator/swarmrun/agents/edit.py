@@ -59,10 +59,11 @@ def apply_edits(text: str, edits: list[Edit]) -> Edited:
     """
     crlf = "\r\n" in text and text.count("\r\n") == text.count("\n")
     spans: list[tuple[int, int]] = []
+    file = text
     for number, edit in enumerate(edits, 1):
         old, new = (_crlf(edit.old), _crlf(edit.new)) if crlf else (edit.old, edit.new)
         starts = _occurrences(text, old)
-        problem = _problem(text, old, new, starts, edit.replace_all)
+        problem = _problem(file, text, old, new, starts, edit.replace_all)
         if problem:
             where = f"edit {number} of {len(edits)}: " if len(edits) > 1 else ""
             raise ToolRejected(f"{where}{problem}")
@@ -117,7 +118,8 @@ def _lines_of(breaks: list[int], span: tuple[int, int]) -> tuple[int, int]:
     return first, max(bisect_left(breaks, max(end - 1, start)) + 1, first)
 
 
-def _problem(text: str, old: str, new: str, starts: list[int], replace_all: bool) -> str:
+def _problem(file: str, text: str, old: str, new: str, starts: list[int], replace_all: bool) -> str:
+    """`file` is the text as it stays now that nothing is applied, `text` with the edits before this one."""
     if not old:
         return (
             "old is empty; nothing applied. Give the lines to replace, or use write_file for a new file."
@@ -127,7 +129,9 @@ def _problem(text: str, old: str, new: str, starts: list[int], replace_all: bool
     if old == new:
         return "old and new are the same; nothing applied. Say what is to change, or go on."
     if len(starts) > 1 and not replace_all:
-        lines = [str(_line(text, s)) for s in starts]
+        there = _occurrences(file, old)
+        where, places = (file, there) if len(there) > 1 else (text, starts)
+        lines = [str(_line(where, s)) for s in places]
         more = f" and {len(lines) - _MOST_PLACES} more" if len(lines) > _MOST_PLACES else ""
         return (
             f"old occurs at lines {', '.join(lines[:_MOST_PLACES])}{more}; nothing applied. "

@@ -73,6 +73,12 @@ def test_an_ambiguous_text_names_its_lines():
     assert apply_edits(text, [Edit(old="a = 1", new="a = 2", replace_all=True)]).text.count("a = 2") == 2
 
 
+def test_lines_are_those_of_the_file_as_it_stays():
+    edits = [Edit(old="b", new="b\nb2\nb3"), Edit(old="a = 1", new="a = 2")]
+    with pytest.raises(ToolRejected, match="edit 2 of 2: old occurs at lines 1, 4;"):
+        apply_edits("a = 1\nb\nc\na = 1\n", edits)
+
+
 def test_an_edit_that_was_made_already_says_where():
     assert "new is already there at line 2" in refused("a\nb = 2\n", Edit(old="b = 1", new="b = 2"))
 
