@@ -4,9 +4,9 @@ Words to a run are annotations, not fields: what stands in git would put a field
 
 | annotation | value | meaning |
 | --- | --- | --- |
-| `swarmrun.dev/approve-plan` | `status.plan.hash`, or its first 12 characters or more | go on with exactly this plan |
+| `swarmrun.dev/approve-plan` | `status.plan.hash`, or its first 12 or more characters | go on with exactly this plan |
 | `swarmrun.dev/reject-plan` | the same, a space, the reason | end the run |
-| `swarmrun.dev/approve-publish` | `status.result.commit`, or its first 12 characters or more | publish exactly this commit |
+| `swarmrun.dev/approve-publish` | `status.result.commit`, or its first 12 or more | publish exactly this commit |
 | `swarmrun.dev/reject-publish` | the same, a space, the reason | end the run |
 | `swarmrun.dev/suspend` | RFC 3339 time | agents stop at their next turn |
 | `swarmrun.dev/resume` | RFC 3339 time | takes back an earlier `suspend` (not `spec.suspend`) |

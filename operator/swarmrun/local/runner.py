@@ -12,9 +12,9 @@ from durabletask.client import OrchestrationStatus
 
 from swarmrun.activities.registry import activities
 from swarmrun.activities.world import RunWorld
-from swarmrun.api.resolve import Snapshot
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.inputs import run_input
 from swarmrun.controller.projection import project
 from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import EmbeddedEngine, connect
@@ -22,7 +22,6 @@ from swarmrun.errors import EngineError, NotFound
 from swarmrun.local.directory import RunDirectory
 from swarmrun.local.world import Models, open_world
 from swarmrun.orchestration.agent import agent
-from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
 from swarmrun.report import AgentProgress, RunReport
@@ -160,29 +159,3 @@ class RemoteRunner:
 
 
 _ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
-
-
-def run_input(snapshot: Snapshot) -> RunInput:
-    """The decisions' parameters out of the snapshot."""
-    return RunInput(
-        run=snapshot.run,
-        name=snapshot.name,
-        namespace=snapshot.namespace,
-        generation=snapshot.generation,
-        branch=snapshot.branch,
-        given_plan=snapshot.given_plan is not None,
-        mode=snapshot.mode.value,
-        plan_approval=snapshot.plan_approval,
-        publish_approval=snapshot.publish.approval,
-        publish_partial=snapshot.publish.partial,
-        publish_task_branches=snapshot.publish.task_branches,
-        parallelism=snapshot.parallelism,
-        tokens=snapshot.limits.tokens,
-        cost=snapshot.limits.cost,
-        duration_seconds=snapshot.limits.duration_seconds,
-        turns=snapshot.limits.turns,
-        threshold=snapshot.threshold,
-        max_fix_rounds=snapshot.max_fix_rounds,
-        samples=snapshot.samples,
-        guards=snapshot.guards,
-    )

@@ -1,0 +1,32 @@
+"""What an orchestration is started with."""
+
+from __future__ import annotations
+
+from swarmrun.api.resolve import Snapshot
+from swarmrun.orchestration.inputs import RunInput
+
+
+def run_input(snapshot: Snapshot) -> RunInput:
+    """The decisions' parameters out of the snapshot."""
+    return RunInput(
+        run=snapshot.run,
+        name=snapshot.name,
+        namespace=snapshot.namespace,
+        generation=snapshot.generation,
+        branch=snapshot.branch,
+        given_plan=snapshot.given_plan is not None,
+        mode=snapshot.mode.value,
+        plan_approval=snapshot.plan_approval,
+        publish_approval=snapshot.publish.approval,
+        publish_partial=snapshot.publish.partial,
+        publish_task_branches=snapshot.publish.task_branches,
+        parallelism=snapshot.parallelism,
+        tokens=snapshot.limits.tokens,
+        cost=snapshot.limits.cost,
+        duration_seconds=snapshot.limits.duration_seconds,
+        turns=snapshot.limits.turns,
+        threshold=snapshot.threshold,
+        max_fix_rounds=snapshot.max_fix_rounds,
+        samples=snapshot.samples,
+        guards=snapshot.guards,
+    )

@@ -1,0 +1,73 @@
+"""What the engine knows of a run now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from durabletask.client import OrchestrationStatus
+
+from swarmrun.api.status import Phase
+from swarmrun.controller.usage import working
+from swarmrun.errors import NotFound
+from swarmrun.report import AgentProgress, RunReport
+
+ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
+
+
+class Client(Protocol):
+    """The part of durabletask's client that is used here."""
+
+    def get_orchestration_state(self, instance_id: str, *, fetch_payloads: bool = True) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    report: RunReport
+    progress: dict[str, AgentProgress]
+    ended: bool
+    raw: tuple[str, ...] = field(repr=False, default=())
+    """Equal as long as nothing has changed."""
+
+
+def look(client: Client, instance: str, name: str, known: Seen | None = None) -> Seen:
+    """`known` is what was seen before: given back as it is when nothing has changed, without parsing anything.
+
+    Raises NotFound when the engine has no such run.
+    """
+    state = client.get_orchestration_state(instance)
+    if state is None:
+        raise NotFound(f"the engine knows no run {instance}")
+    ended = state.runtime_status in ENDED
+    output = state.serialized_output if state.runtime_status == OrchestrationStatus.COMPLETED else None
+    text = output or state.serialized_custom_status or ""
+    raw = (str(state.runtime_status), text)
+    same = known is not None and known.raw[:2] == raw
+    report = known.report if same and known else _report(text, instance, name)
+    if ended and state.runtime_status != OrchestrationStatus.COMPLETED and not same:
+        details = state.failure_details
+        report.phase, report.reason = Phase.FAILED, "InternalError"
+        report.message = details.message if details else str(state.runtime_status)
+        report.finished_at = datetime.now(UTC)
+    agents = {} if ended else _agents(client, report)
+    raw = (*raw, *agents.values())
+    if known is not None and known.raw == raw:
+        return known
+    progress = {i: AgentProgress.model_validate_json(t) for i, t in agents.items()}
+    return Seen(report, progress, ended, raw)
+
+
+def _report(text: str, instance: str, name: str) -> RunReport:
+    return RunReport.model_validate_json(text) if text else RunReport(run=instance, name=name)
+
+
+def _agents(client: Client, report: RunReport) -> dict[str, str]:
+    """What working agents say of themselves, by instance, as JSON."""
+    found: dict[str, str] = {}
+    for record in report.agents:
+        if record.instance and working(record):
+            state = client.get_orchestration_state(record.instance)
+            if state is not None and state.serialized_custom_status:
+                found[record.instance] = state.serialized_custom_status
+    return found
