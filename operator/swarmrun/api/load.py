@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
@@ -39,13 +39,14 @@ _WORDS = {
 def load(text: str, source: str, *, note: Callable[[str], None] | None = None) -> list[Resource]:
     """The SwarmRuns and SwarmClasses of a YAML text, in order; `source` names it in messages.
 
-    Documents of other kinds (Secret, ConfigMap …) are skipped; `note` is told. Raises InvalidResource that
+    A `List` (as kubectl and `-o json` print it) counts as its items. Documents of other kinds (Secret,
+    ConfigMap …) are skipped; `note` is told. Raises InvalidResource that
     lists every problem of every document; its `field` is the first one's path.
     """
     resources: list[Resource] = []
     problems: list[tuple[int, Problem]] = []
     count = 0
-    for document in documents(text, source):
+    for document in (item for whole in documents(text, source) for item in _items(whole)):
         count = document.number
         found = list(document.problems)
         model = _model(document, found, note, source)
@@ -58,6 +59,19 @@ def load(text: str, source: str, *, note: Callable[[str], None] | None = None) -
     if problems:
         raise _refused(source, problems, several=count > 1)
     return resources
+
+
+def _items(document: Document) -> Iterator[Document]:
+    raw: object = document.value
+    value = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
+    items: object = value.get("items")
+    if (value.get("apiVersion"), value.get("kind")) != ("v1", "List") or not isinstance(items, list):
+        yield document
+        return
+    for number, item in enumerate(cast("list[Any]", items)):
+        place = ("items", number)
+        lines = {path[2:]: line for path, line in document.lines.items() if path[:2] == place}
+        yield Document(document.number, item, lines, document.problems if number == 0 else [])
 
 
 def _refused(source: str, problems: list[tuple[int, Problem]], *, several: bool) -> InvalidResource:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from swarmrun.cli.options import Home, Namespace, Output, OutputOption, RunName, where
+from swarmrun.cli.typed import named, typed
 
 
 class What(StrEnum):
@@ -36,7 +37,7 @@ def suspend(ctx: typer.Context, name: RunName, namespace: Namespace = "", home: 
     """Stop agents at their next turn; `resume` goes on."""
     place = where(ctx, home, namespace)
     place.runs.send(place.runs.get(name, place.namespace), "suspend")
-    typer.echo(f"{name}: suspended; `swarmrun resume {name}` goes on")
+    typer.echo(typed(f"{name}: suspended; `swarmrun resume {named(name, place.namespace)}` goes on"))
 
 
 def resume(
@@ -86,7 +87,7 @@ def _decide(
     runs.send(directory, kind, what=what.value, **data)
     typer.echo(f"{name}: {what.value} {'approved' if kind == 'approve' else 'rejected'}")
     if not directory.busy():
-        typer.echo(f"  nobody works on it now: swarmrun resume {name}")
+        typer.echo(typed(f"  nobody works on it now: swarmrun resume {named(name, place.namespace)}"))
 
 
 def delete(

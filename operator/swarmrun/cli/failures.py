@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from swarmrun.cli.typed import typed
 from swarmrun.errors import SwarmRunError
 
 
@@ -46,6 +47,7 @@ def report(exc: BaseException, *, as_json: bool) -> int:
 
 
 def _say(message: str, mend: str, reason: str, code: int, *, field: str = "", as_json: bool) -> int:
+    mend = typed(mend)
     if as_json:
         error = {"reason": reason, "message": message, "mend": mend, "field": field, "exitCode": code}
         print(json.dumps({"error": {k: v for k, v in error.items() if v != ""}}), file=sys.stderr)

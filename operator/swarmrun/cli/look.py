@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swarmrun.cli.options import Home, Namespace, Output, OutputOption, RunName, given_namespace, where
+from swarmrun.cli.typed import typed
 
 if TYPE_CHECKING:
     from swarmrun.local.directory import RunDirectory
@@ -36,7 +37,7 @@ def list_runs(
         items = [plain(f.run) for f in found]
         return show.data({"apiVersion": "v1", "kind": "List", "items": items}, output)
     if not found:
-        typer.echo("no runs; start one with `swarmrun run -f FILE`", err=True)
+        typer.echo(typed("no runs; start one with `swarmrun run -f FILE`"), err=True)
         return None
     rows = []
     for item in found:
@@ -81,7 +82,7 @@ def describe(ctx: typer.Context, name: RunName, namespace: Namespace = "", home:
 
     place = where(ctx, home, namespace)
     found = place.runs.describe(place.runs.get(name, place.namespace))
-    typer.echo(printable(story(found.run, found.state)))
+    typer.echo(printable(typed(story(found.run, found.state))))
 
 
 def get(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swarmrun.cli.typed import remember
+
 if TYPE_CHECKING:
     from swarmrun.local.runs import Runs
 
@@ -62,6 +64,7 @@ def where(ctx: typer.Context, home: str = "", namespace: str = "") -> Where:
 
     given = ctx.find_object(Globals) or Globals()
     chosen = home or given.home
+    remember(chosen, given_namespace(ctx, namespace))
     return Where(
         home=Path(chosen).expanduser().absolute() if chosen else settings().home,
         namespace=given_namespace(ctx, namespace) or "default",

@@ -11,6 +11,7 @@ from swarmrun.cli.options import Output
 
 if TYPE_CHECKING:
     from swarmrun.api.run import SwarmRun
+    from swarmrun.api.swarmclass import SwarmClass
     from swarmrun.cli.summary import Source
 
 
@@ -28,6 +29,15 @@ def resource(run: SwarmRun, output: Output) -> None:
     from swarmrun.api.load import plain
 
     data(plain(run), output)
+
+
+def resources(made: Sequence[SwarmRun | SwarmClass], output: Output) -> None:
+    """Documents of one file; as JSON a `List`, since a JSON text holds one value."""
+    from swarmrun.api.load import plain, to_yaml
+
+    if output is Output.JSON:
+        return data({"apiVersion": "v1", "kind": "List", "items": [plain(one) for one in made]}, output)
+    return print("---\n".join(to_yaml(plain(one)) for one in made), end="")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -51,6 +61,7 @@ def end(run: SwarmRun, models: Source, *, color: bool) -> None:
     from swarmrun.api.status import SwarmRunStatus
     from swarmrun.cli.printable import one_line
     from swarmrun.cli.summary import next_commands, rows, verdict
+    from swarmrun.cli.typed import typed
 
     status = run.status or SwarmRunStatus()
     terminal = sys.stdout.isatty()
@@ -66,6 +77,6 @@ def end(run: SwarmRun, models: Source, *, color: bool) -> None:
             Text(one_line(row.what)), Text(one_line(row.outcome), style=style), Text(row.source, style="dim")
         )
     console.print(shown)
-    console.print(Text(one_line(f"{run.metadata.name}: {verdict(status)}"), style="bold"))
+    console.print(Text(one_line(typed(f"{run.metadata.name}: {verdict(status)}")), style="bold"))
     for command in next_commands(run, status):
-        console.print(Text(f"  {command}"), soft_wrap=True)
+        console.print(Text(f"  {typed(command)}"), soft_wrap=True)

@@ -11,6 +11,7 @@ import typer
 
 from swarmrun.cli.failures import Interrupted
 from swarmrun.cli.options import Home, Namespace, Output, OutputOption, color, given_namespace, where
+from swarmrun.cli.typed import named, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def run(
     budget_tokens: Tokens = None,
     budget_cost: Cost = "",
     budget_duration: Duration = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resource and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resources and stop.")] = False,
     unsafe_no_sandbox: Unsafe = False,
     no_guards: Annotated[bool, typer.Option("--no-guards", hidden=True)] = False,
     namespace: Namespace = "",
@@ -143,18 +144,19 @@ def plan(
 
 
 def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
+    typer.echo(typed(f"note: {text}"), err=True)
 
 
 def _dry_run(composed: Composed, output: Output) -> None:
-    """The resource that would be started, after every check that needs no network."""
+    """What would be started, after every check that needs no network; `run -f` of it is the same run."""
     from swarmrun.api.resolve import resolve
     from swarmrun.cli import show
     from swarmrun.local.paths import absolute_class, absolute_run
 
     run = absolute_run(composed.run, composed.source_dir)
-    resolve(run, absolute_class(composed.cls, composed.source_dir), instance=run.metadata.name)
-    show.resource(run, output)
+    cls = absolute_class(composed.cls, composed.source_dir)
+    resolve(run, cls, instance=run.metadata.name)
+    show.resources([cls, run], output)
 
 
 class _Planned(Exception):
@@ -189,8 +191,9 @@ def _until_planned(ctx: typer.Context, runs: Runs, directory: RunDirectory, outp
         return
     typer.echo(printable(plan_text(status.plan)))
     if not status.phase.terminal:
-        approve = f"swarmrun approve {directory.name} plan && swarmrun resume {directory.name}"
-        typer.echo(f"\ngo on with:  {approve}\nthrow away:  swarmrun delete {directory.name}")
+        name = named(directory.name, directory.namespace)
+        approve = f"swarmrun approve {name} plan && swarmrun resume {name}"
+        typer.echo(typed(f"\ngo on with:  {approve}\nthrow away:  swarmrun delete {name}"))
 
 
 def attend(ctx: typer.Context, runs: Runs, directory: RunDirectory, output: Output) -> None:
@@ -201,7 +204,8 @@ def attend(ctx: typer.Context, runs: Runs, directory: RunDirectory, output: Outp
 
     before = directory.status()
     if before.phase.terminal:
-        _note(f"run {directory.name} had ended before; `swarmrun delete {directory.name}` to run it again")
+        again = f"`swarmrun delete {named(directory.name, directory.namespace)}` to run it again"
+        _note(f"run {directory.name} had ended before; {again}")
     # Whoever asked for JSON gets nothing else on standard output.
     watcher = Watcher(directory, color=color(ctx), out=sys.stdout if output is Output.TEXT else sys.stderr)
     with watcher.live(), interruptible(directory):
@@ -225,7 +229,6 @@ def interruptible(directory: RunDirectory) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as exc:
-        space = "" if directory.namespace == "default" else f" -n {directory.namespace}"
-        raise Interrupted(f"swarmrun resume {directory.name}{space}") from exc
+        raise Interrupted(f"swarmrun resume {named(directory.name, directory.namespace)}") from exc
     finally:
         signal.signal(signal.SIGTERM, earlier)

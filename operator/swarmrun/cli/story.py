@@ -7,6 +7,7 @@ from swarmrun.api.status import AgentStatus, SwarmRunStatus
 from swarmrun.cli.dag import plan_text
 from swarmrun.cli.events import gate_outcome, judgement_outcome
 from swarmrun.cli.summary import duration, verdict
+from swarmrun.cli.typed import named
 
 
 def story(run: SwarmRun, state: str) -> str:
@@ -29,7 +30,7 @@ def story(run: SwarmRun, state: str) -> str:
 
 
 def _head(run: SwarmRun, status: SwarmRunStatus, state: str) -> tuple[str, list[str]]:
-    spec = run.spec
+    spec, name = run.spec, named(run.metadata.name, run.metadata.namespace)
     branch = f" ({spec.repository.branch})" if spec.repository.branch else ""
     lines = [
         f"goal        {_first_line(spec.goal)}",
@@ -42,11 +43,11 @@ def _head(run: SwarmRun, status: SwarmRunStatus, state: str) -> tuple[str, list[
     if status.isolation:
         lines.append(f"sandboxes   {status.isolation}")
     if state == "stopped":
-        lines.append(f"go on with  swarmrun resume {run.metadata.name}")
+        lines.append(f"go on with  swarmrun resume {name}")
     if status.phase.value == "AwaitingApproval":
         ready = status.condition("Ready")
         what = "publish" if ready and ready.reason == "AwaitingPublishApproval" else "plan"
-        lines.append(f"decide with swarmrun approve {run.metadata.name} {what}  (or reject … --reason)")
+        lines.append(f"decide with swarmrun approve {name} {what}  (or reject … --reason)")
     return f"{run.metadata.namespace}/{run.metadata.name}", lines
 
 

@@ -6,13 +6,16 @@ what a model said.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
 from swarmrun.api.resolve import Snapshot
 from swarmrun.api.run import SwarmRun
-from swarmrun.api.status import AgentStatus, MergeHow, MergeStatus, Phase, SwarmRunStatus
+from swarmrun.api.status import AgentStatus, MergeHow, MergeStatus, Phase, ResultStatus, SwarmRunStatus
 from swarmrun.cli.events import gate_outcome, judgement_outcome
+from swarmrun.cli.typed import named
+from swarmrun.git import urls
 
 Source = Literal["measured", "model", "scripted"]
 
@@ -160,14 +163,21 @@ def verdict(status: SwarmRunStatus) -> str:
 
 def next_commands(run: SwarmRun, status: SwarmRunStatus) -> list[str]:
     """What the reader may want to type now."""
-    name = run.metadata.name
-    space = "" if run.metadata.namespace == "default" else f" -n {run.metadata.namespace}"
+    name = named(run.metadata.name, run.metadata.namespace)
     if not status.phase.terminal:
-        return [f"swarmrun resume {name}{space}"]
+        return [f"swarmrun resume {name}"]
     if status.result and status.result.branch:
-        base = f"{status.result.base_commit[:12]}..{status.result.branch}"
-        return [f"swarmrun diff {name}{space}", f"git diff {base}"]
-    return [f"swarmrun describe {name}{space}", f"swarmrun logs {name}{space}"]
+        return [f"swarmrun diff {name}", git_diff(run.spec.repository.url, status.result)]
+    return [f"swarmrun describe {name}", f"swarmrun logs {name}"]
+
+
+def git_diff(url: str, result: ResultStatus) -> str:
+    """The published branch with git alone: where the repository is, or in any clone of it."""
+    address, base = urls.parse(url), result.base_commit[:12]
+    if address.scheme == "file":
+        return shlex.join(["git", "-C", address.path, "diff", f"{base}..{result.branch}"])
+    fetch = shlex.join(["git", "fetch", address.git, result.branch])
+    return f"{fetch} && git diff {base} FETCH_HEAD"
 
 
 EXIT_FAILED, EXIT_CANCELLED, EXIT_BUDGET = 1, 3, 4

@@ -49,6 +49,20 @@ def test_several_documents_come_in_order_and_foreign_kinds_are_noted() -> None:
     assert notes == ["run.yaml, document 2: Secret (v1) is not ours, skipped"]
 
 
+def test_a_list_is_its_items_and_lines_still_count() -> None:
+    text = (
+        "apiVersion: v1\nkind: List\nitems:\n"
+        "- apiVersion: swarmrun.dev/v1alpha1\n  kind: SwarmClass\n  metadata: {name: c}\n"
+        "  spec: {models: {standard: {model: m}}}\n"
+        "- apiVersion: swarmrun.dev/v1alpha1\n  kind: SwarmRun\n  metadata: {name: r}\n"
+        "  spec: {goal: g, repository: {url: u}}\n"
+    )
+    assert [type(r) for r in load(text, "run.yaml")] == [SwarmClass, SwarmRun]
+    assert "line 11: spec.gaol: unknown field" in refused(text.replace("goal", "gaol"))
+    assert "a mapping with apiVersion and kind is wanted" in refused("apiVersion: v1\nkind: List\nitems: [1]")
+    assert load("apiVersion: v1\nkind: List\nitems: []", "run.yaml") == []
+
+
 def test_an_unknown_field_is_named_with_its_line_and_the_nearest_known_one() -> None:
     message = refused(HEAD + "spec:\n  goal: g\n  repository: {url: u}\n  paralelism: 3\n")
     assert message == "run.yaml, line 7: spec.paralelism: unknown field; did you mean parallelism?"

@@ -72,7 +72,7 @@ class Cli:
 
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
-            run(["--home", str(self.home), *arguments])
+            run(list(arguments))
         said = self.capsys.readouterr()
         return Done(int(exit_.value.code or 0), said.out, said.err)
 
@@ -88,12 +88,17 @@ def cli(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
     script: list[SwarmRunStatus],
 ) -> Cli:
     from swarmrun.local.runs import Runs
+    from swarmrun.settings import settings
 
     for variable in [v for v in os.environ if v.startswith(("OPENAI_", "AZURE_OPENAI_", "SWARMRUN_"))]:
         monkeypatch.delenv(variable)
+    monkeypatch.setenv("SWARMRUN_HOME", str(tmp_path / "home"))
+    settings.cache_clear()
+    request.addfinalizer(settings.cache_clear)
     runners = driver.ScriptedRunners(script)
     monkeypatch.setattr(Runs, "runners", lambda self: runners)
     monkeypatch.chdir(tmp_path)
@@ -123,10 +128,11 @@ class Processes:
 
     def start(self, *arguments: str, pace: float = 0.0) -> subprocess.Popen[str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "AZURE_", "SWARMRUN_"))}
+        env["SWARMRUN_HOME"] = str(self.home)
         env["SWARMRUN_TEST_SCRIPT"] = json.dumps([s.model_dump(mode="json") for s in self.script])
         env["SWARMRUN_TEST_PACE"] = str(pace)
         process = subprocess.Popen(
-            [sys.executable, str(DRIVER), "--home", str(self.home), *arguments],
+            [sys.executable, str(DRIVER), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

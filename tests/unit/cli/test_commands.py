@@ -47,7 +47,7 @@ def test_a_run_prints_its_events_its_table_and_the_next_command(cli: Any, run_fi
     assert ["judge,", "round", "2", "91", "(spread", "2)", "model"] in table
     assert lines[-3] == "demo: Succeeded (Published), 3/3 tasks merged, score 91"
     assert lines[-2].strip() == "swarmrun diff demo"
-    assert lines[-1].strip() == "git diff aaaaaaaaaaaa..swarm/demo"
+    assert lines[-1].strip() == f"git -C {run_file.parent}/repo diff aaaaaaaaaaaa..swarm/demo"
 
 
 def test_a_cassettes_models_are_marked_scripted(cli: Any, run_file: Path, tmp_path: Path) -> None:
@@ -110,7 +110,10 @@ def test_options_make_the_resource_that_dry_run_shows(cli: Any, tmp_path: Path) 
         *("--parallelism", "9", "--publish-branch", "out", "--pull-request", "--dry-run", "-o", "yaml"),
     )
     assert done.code == 0, done.err
-    assert yaml.safe_load(done.out) == {
+    cls, run = yaml.safe_load_all(done.out)
+    assert cls["kind"] == "SwarmClass"
+    assert cls["spec"]["models"]["standard"]["model"] == "m"
+    assert run == {
         "apiVersion": "swarmrun.dev/v1alpha1",
         "kind": "SwarmRun",
         "metadata": {"name": "add-login-page"},
@@ -131,17 +134,20 @@ def test_options_win_over_the_file(cli: Any, run_file: Path, tmp_path: Path) -> 
         *("run", "-f", str(run_file), "--name", "other", "--repository", "x", "--mode", "Swarm", "--dry-run"),
         *("-n", "team", "-o", "json"),
     )
-    assert done.json["metadata"] == {"name": "other", "namespace": "team"}
-    assert done.json["spec"]["repository"]["url"] == str(tmp_path / "x")
-    assert done.json["spec"]["mode"] == "Swarm"
-    assert done.json["spec"]["goal"] == "Build a URL shortener"
+    assert done.json["kind"] == "List"
+    run = done.json["items"][1]
+    assert run["metadata"] == {"name": "other", "namespace": "team"}
+    assert run["spec"]["repository"]["url"] == str(tmp_path / "x")
+    assert run["spec"]["mode"] == "Swarm"
+    assert run["spec"]["goal"] == "Build a URL shortener"
 
 
 def test_standard_input_is_a_file_too(cli: Any, run_file: Path, monkeypatch: Any) -> None:
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO(run_file.read_text()))
-    assert cli("run", "-f", "-", "--dry-run", "-o", "json").json["metadata"]["name"] == "demo"
+    done = cli("run", "-f", "-", "--dry-run", "-o", "json")
+    assert done.json["items"][1]["metadata"]["name"] == "demo"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,7 @@ def test_of_several_runs_in_a_file_one_is_chosen_by_name(cli: Any, run_file: Pat
     run_file.write_text(text + "---\n" + text.split("---")[0].replace("name: demo", "name: second"))
     assert "holds 2 SwarmRuns: demo, second" in cli("run", "-f", str(run_file), "--dry-run").err
     chosen = cli("run", "-f", str(run_file), "--dry-run", "--name", "second", "-o", "json")
-    assert chosen.json["metadata"]["name"] == "second"
+    assert chosen.json["items"][1]["metadata"]["name"] == "second"
 
 
 def test_the_environment_names_the_model(cli: Any, monkeypatch: Any) -> None:

@@ -170,16 +170,16 @@ def test_the_terminal_shows_it_live(processes: Any, run_file: Path) -> None:
     import pty
 
     main, side = pty.openpty()
-    env_home = str(processes.home)
     processes.script[:] = processes.script[-2:]
     import json
 
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    env["SWARMRUN_HOME"] = str(processes.home)
     env["SWARMRUN_TEST_SCRIPT"] = json.dumps([s.model_dump(mode="json") for s in processes.script])
     env["SWARMRUN_TEST_PACE"] = "0.6"
     driver = Path(__file__).with_name("driver.py")
     process = subprocess.Popen(
-        [sys.executable, str(driver), "--home", env_home, "run", "-f", str(run_file)],
+        [sys.executable, str(driver), "run", "-f", str(run_file)],
         stdout=side,
         stderr=side,
         env=env,
