@@ -326,8 +326,6 @@ class Finish(Call):
     """How often it was refused before."""
     final: bool = False
     """The last try: whatever is left goes on as Unverified instead of being refused."""
-    refusals_left: int = 0
-    """How often it may be refused after this time."""
 
 
 class Finished(StepModel):

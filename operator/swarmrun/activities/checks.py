@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
 from swarmrun.activities import briefs, gates
+from swarmrun.activities.commands import run_to_end
 from swarmrun.activities.world import RunWorld
 from swarmrun.agents.finish import Problem
 from swarmrun.api.plan import Task
+from swarmrun.api.run import Gate
 from swarmrun.code.imports import imports
 from swarmrun.code.tests import is_test
 from swarmrun.errors import NotFound
@@ -43,7 +46,7 @@ async def _acceptance_text(box: Sandbox, task: Task | None) -> str:
         return "No acceptance check of this task has a command. Look at its criteria yourself."
     rows: list[str] = []
     for check in commands:
-        done = await box.exec(check.command, timeout_s=ACCEPTANCE_SECONDS)
+        done = await run_to_end(box, check.command, timeout_s=ACCEPTANCE_SECONDS)
         rows.append(f"{'ok' if done.exit_code == 0 else 'FAILED'}: {check.description} (`{check.command}`)")
         if done.exit_code != 0:
             rows.append(done.stdout.strip()[-3000:])
@@ -52,15 +55,14 @@ async def _acceptance_text(box: Sandbox, task: Task | None) -> str:
 
 async def _gates_text(world: RunWorld, given: Call, box: Sandbox, which: str) -> str:
     """Test or lint gates as the run will use them; failures marked `new` or `baseline`."""
-    wanted = [
-        g for g in gates.gates_of(world, given.brief.base) if is_lint(g.name, g.command) == (which == "lint")
-    ]
+    known = await asyncio.to_thread(gates.gates_of, world, given.brief.base)  # git, beside the shared loop
+    wanted = [g for g in known if is_lint(g.name, g.command) == (which == "lint")]
     if not wanted:
         return f"The repository shows no {which}. Run what fits with exec."
     before = {o.gate: set(o.failures) for o in gates.baseline_of(world)}
     rows: list[str] = []
     for gate in wanted:
-        done = await box.exec(gate.command, timeout_s=gate.timeout_seconds, cap=20_000)
+        done = await run_to_end(box, gate.command, timeout_s=gate.timeout_seconds, cap=20_000)
         outcome = parse(gate, done.stdout, None if done.timed_out else done.exit_code)
         rows.append(f"{gate.name}: {'passed' if outcome.passed else 'FAILED'} (`{gate.command}`)")
         old = before.get(gate.name, set())
@@ -87,7 +89,7 @@ def acceptance(world: RunWorld, given: Finish, task: Task) -> list[Problem]:
     for check in task.acceptance:
         if not check.command:
             continue
-        done = world.run(box.exec(check.command, timeout_s=ACCEPTANCE_SECONDS))
+        done = world.run(run_to_end(box, check.command, timeout_s=ACCEPTANCE_SECONDS))
         if done.exit_code != 0:
             problems.append(
                 Problem("acceptance", f"{check.description} (`{check.command}` {_how(done)})", done.stdout)
@@ -110,13 +112,11 @@ def affected_tests(world: RunWorld, given: Finish, commit: str, changed: list[st
     command = f"python3 -m pytest {only}-q -rfE --no-header -p no:cacheprovider " + " ".join(
         map(shlex.quote, selected)
     )
-    done = world.run(box.exec(command, timeout_s=TEST_SECONDS, cap=40_000))
+    done = world.run(run_to_end(box, command, timeout_s=TEST_SECONDS, cap=40_000))
     if done.exit_code in (0, 5) or "No module named pytest" in done.stdout:
         return []
-    gate = next((g for g in gates.gates_of(world, commit) if "pytest" in g.command), None)
-    failures: list[str] = []
-    if gate is not None:
-        failures = parse(gate, done.stdout, None if done.timed_out else done.exit_code).failures
+    ours = Gate(name="affected", command=command, timeout_seconds=TEST_SECONDS)
+    failures = parse(ours, done.stdout, None if done.timed_out else done.exit_code).failures
     old = {f for o in gates.baseline_of(world) for f in o.failures}
     new = [f for f in failures if f not in old]
     if failures and not new:

@@ -35,8 +35,25 @@ class Look:
 
 
 def finish(world: RunWorld, given: Finish) -> Finished:
+    """What was found is stored before it is acted on: asked again in the same sandbox, where a refused resolution
+    may be undone already, it is said again."""
     if given.role == "planner":
         return _planner(world, given)
+    assert given.box is not None
+    place = f"{key_of(given, given.turn).path()}/finish-{given.index}-g{given.box.generation}.json"
+    if world.store.exists(place):
+        found = Finished.model_validate(world.get(place))
+    else:
+        found = Finished.model_validate_json(
+            world.store.put_new(place, _look(world, given).model_dump_json().encode())
+        )
+    if given.role == "integrator" and not found.accepted and found.checkpoint == given.brief.base:
+        # A refused resolution is undone: the conflicts stand again as they were.
+        load(world, world.box(given.box), given.brief.base, "integration", head=given.brief.ours)
+    return found
+
+
+def _look(world: RunWorld, given: Finish) -> Finished:
     asked = _asked(world, given)
     if isinstance(asked, Finished):
         return asked
@@ -68,6 +85,8 @@ def _asked(world: RunWorld, given: Finish) -> FinishRequest | Finished:
         return parse_finish(call)
     except ToolRejected as exc:
         _tell(world, given, str(exc), ok=False)
+        if given.final:
+            return FinishRequest(summary="(its last finish could not be read)", contract_issues=[])
         return Finished(accepted=False, problems=[str(exc)[:300]])
 
 
@@ -148,15 +167,10 @@ def _scaffold(world: RunWorld) -> str | None:
 
 
 def _refuse(world: RunWorld, given: Finish, look: Look, left: list[Problem]) -> Finished:
-    left_after = max(0, REFUSALS - given.refusals - 1)
+    left_after = max(0, REFUSALS - given.refusals - 2)  # the last one is not refused: it ends the task
     undone = given.role == "integrator"
     _tell(world, given, refusal(left, refusals_left=left_after, undone=undone), ok=False)
-    checkpoint = look.checkpoint
-    if undone:
-        # A refused resolution is undone: the conflicts stand again as they were.
-        assert given.box is not None
-        load(world, world.box(given.box), given.brief.base, "integration", head=given.brief.ours)
-        checkpoint = given.brief.base
+    checkpoint = given.brief.base if undone else look.checkpoint
     return Finished(accepted=False, checkpoint=checkpoint, problems=[p.head[:300] for p in left])
 
 

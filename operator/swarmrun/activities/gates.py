@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 
+from swarmrun.activities.commands import run_to_end
 from swarmrun.activities.merging import message
 from swarmrun.activities.sandboxes import load, set_up
 from swarmrun.activities.world import AUTHOR, RunWorld
@@ -47,7 +48,7 @@ def gates_of(world: RunWorld, commit: str) -> list[Gate]:
 
 
 def run_gate(world: RunWorld, box: Sandbox, gate: Gate, outputs: dict[str, str] | None = None) -> GateOutcome:
-    done = world.run(box.exec(gate.command, timeout_s=gate.timeout_seconds, cap=60_000))
+    done = world.run(run_to_end(box, gate.command, timeout_s=gate.timeout_seconds, cap=60_000))
     if outputs is not None:
         outputs[gate.name] = done.stdout[-12_000:]
     return parse(gate, done.stdout, None if done.timed_out else done.exit_code)
@@ -117,7 +118,7 @@ def _fixed(world: RunWorld, given: RunGates, box: Sandbox, gates: Sequence[Gate]
     if not fixes:
         return given.commit
     for gate in fixes:
-        world.run(box.exec(gate.fix, timeout_s=gate.timeout_seconds))
+        world.run(run_to_end(box, gate.fix, timeout_s=gate.timeout_seconds))
     taken = world.run(box.checkpoint(since=given.commit, message="safe fixes"))
     if not taken.changed:
         return given.commit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swarmrun.activities.records import key_of
-from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve
+from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve, reserve_money
 from swarmrun.agents import briefs
 from swarmrun.agents.roles import role
 from swarmrun.agents.transcript import user_message
@@ -24,11 +24,13 @@ def sample(world: RunWorld, given: Sample) -> Sampled:
     place = f"{key.path()}/answer.json"
     if not world.store.exists(place):
         listed = judging.permute(_criteria(world, given.plan), given.sample)
-        _, client = world.model("judge")
+        tier, client = world.model("judge")
         spec = role("judge")
         text = _question(world, given, listed)
         prompt = len(text) // BYTES_PER_TOKEN
-        reserve(prompt + client.profile.max_output, given.tokens_left, f"judge, round {given.round}")
+        who = f"judge, round {given.round}"
+        reserve(prompt + client.profile.max_output, given.tokens_left, who)
+        reserve_money(prompt, client.profile, tier.value, given.cost_left, who)
         reply = world.run(
             client.turn(
                 ModelRequest(

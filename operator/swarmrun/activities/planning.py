@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from swarmrun.activities.commands import run_to_end
 from swarmrun.activities.merging import message
 from swarmrun.activities.sandboxes import load, set_up
 from swarmrun.activities.world import AUTHOR, BASE, SCAFFOLD, RunWorld
@@ -135,10 +136,11 @@ def scaffold(world: RunWorld, given: Scaffold) -> Scaffolded:
         repo.record(commit, given.base)
     box = world.box(given)
     load(world, box, commit, "integration")
-    if not paths:
-        set_up(world, box, given)
     errors = _stands(world, given, sorted(result.files))
     if not errors:
+        if not paths:
+            # Once a sandbox, so only for the scaffold that stays.
+            set_up(world, box, given)
         world.store.put(SCAFFOLD, commit.encode())
     return Scaffolded(commit=given.base if errors else commit, errors=errors)
 
@@ -165,7 +167,9 @@ def _stands(world: RunWorld, given: Scaffold, files: list[str]) -> list[str]:
     )
     # A package that is not installed is the business of set-up and of the agents, not of the contracts.
     command = f"python3 -c {shlex.quote(script)} {' '.join(shlex.quote(m) for m in modules)}"
-    done = world.run(box.exec(command, timeout_s=COLLECT_SECONDS))
+    done = world.run(run_to_end(box, command, timeout_s=COLLECT_SECONDS))
+    if done.timed_out:
+        return [f"an import does not end within {COLLECT_SECONDS} s ({', '.join(modules)})"]
     return [f"does not import: {line}" for line in done.stdout.splitlines() if line.strip()][:10]
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from swarmrun.activities.world import BASE, RunWorld
+from swarmrun.api.swarmclass import AgentRole
 from swarmrun.errors import NotFound
 from swarmrun.git.publish import find_published
+from swarmrun.models.ledger import require_prices
 from swarmrun.steps import Preflight, RunRef
 
 
 def preflight(world: RunWorld, _: RunRef) -> Preflight:
-    """Raises NotFound, PermissionDenied, RemoteUnavailable, each naming the mend."""
+    """Raises InvalidResource, NotFound, PermissionDenied, RemoteUnavailable, each naming the mend."""
     snapshot = world.snapshot
+    _models(world)
     remote = world.remote()
     found = remote.preflight(snapshot.repository.branch or "")
     already = ""
@@ -30,3 +33,11 @@ def preflight(world: RunWorld, _: RunRef) -> Preflight:
         empty=not world.repo.list_tree(found.base_commit),
         already_published=already,
     )
+
+
+def _models(world: RunWorld) -> None:
+    """A cap in dollars needs a price for every model that a role may use. Raises InvalidResource."""
+    for role in AgentRole:
+        tier, client = world.model(role.value)
+        if world.snapshot.limits.cost is not None:
+            require_prices(client.profile, tier.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from swarmrun.activities.merging import message
 from swarmrun.activities.pull_request_body import body
 from swarmrun.activities.world import AUTHOR, RunWorld
-from swarmrun.errors import SwarmRunError
+from swarmrun.errors import PermanentError, SwarmRunError
 from swarmrun.git import trailers
 from swarmrun.git.publish import publish as push
 from swarmrun.report import RunReport
@@ -32,7 +32,10 @@ def publish(world: RunWorld, given: PublishResult) -> PublishDone:
         text += f": {snapshot.branch} holds somebody else's commits"
     for task, head in given.tasks.items():
         repo.ensure(head)
-        push(repo, remote, branch=snapshot.task_branch(task), commit=head)
+        try:
+            push(repo, remote, branch=snapshot.task_branch(task), commit=head)
+        except PermanentError as exc:  # the result is there
+            text += f"; no task branch for {task}: {exc}"
     pull_request = ""
     if snapshot.publish.pull_request.enabled:
         pull_request, problem = _pull_request(world, given, done.branch)

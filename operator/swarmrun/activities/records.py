@@ -93,11 +93,14 @@ def transcript(world: RunWorld, agent: AgentRef, before: int) -> list[TurnRecord
     """The agent's turns 1 … before-1. A turn whose successor has been asked for never changes: it is kept."""
     kept: dict[str, list[TurnRecord]] = world.caches.setdefault("transcripts", {})
     name = f"{agent.role}/{agent.task}/{agent.attempt}"
-    if name not in kept and len(kept) >= MAX_KEPT:
-        del kept[next(iter(kept))]
-    done = kept.setdefault(name, [])
-    for turn in range(len(done) + 1, before):
-        done.append(_turn(world, key_of(agent, turn)))
+    done = kept.get(name, [])
+    missing = range(len(done) + 1, before)
+    if missing:
+        # A new list: reads of one turn come here side by side, and must not append to each other's.
+        done = [*done, *(_turn(world, key_of(agent, turn)) for turn in missing)]
+        if len(kept) >= MAX_KEPT:
+            kept.pop(next(iter(list(kept))), None)
+        kept[name] = done
     return done[: before - 1]
 
 

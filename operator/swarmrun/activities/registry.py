@@ -55,6 +55,10 @@ BODIES: Mapping[str, tuple[type[steps.RunRef], Body]] = {
 }
 
 
+PAYS = {steps.SAMPLE.name: "judge", steps.AMEND.name: "planner"}
+"""Steps that ask a model and whose input names no role."""
+
+
 def activities(worlds: Worlds) -> dict[str, Activity]:
     """What a worker registers. Raises KeyError at once when a step has no body."""
     return {name: _activity(name, worlds, *BODIES[name]) for name in steps.STEPS}
@@ -68,7 +72,9 @@ def _activity(name: str, worlds: Worlds, model: type[steps.RunRef], body: Body) 
             world = worlds(wanted.run)
             return {"ok": body(world, wanted).model_dump(mode="json")}
         except SwarmRunError as exc:
-            return {"failed": failed(exc, world, given).model_dump(mode="json")}
+            return {
+                "failed": failed(exc, world, PAYS.get(name) or given.get("role", "")).model_dump(mode="json")
+            }
         except ValidationError as exc:
             log.exception("step %s", name)
             return {"failed": _bug(name, f"its input does not fit: {exc}").model_dump(mode="json")}
@@ -79,11 +85,11 @@ def _activity(name: str, worlds: Worlds, model: type[steps.RunRef], body: Body) 
     return run
 
 
-def failed(exc: SwarmRunError, world: RunWorld | None = None, given: Any = None) -> Failed:
-    """An error as the value an orchestration decides on."""
+def failed(exc: SwarmRunError, world: RunWorld | None = None, payer: str = "") -> Failed:
+    """An error as the value an orchestration decides on. `payer`: the role whose model was asked."""
     usage = None
-    if isinstance(exc, BadModelOutput) and isinstance(exc.usage, Usage) and world is not None:
-        usage = world.usage(str(given.get("role", "judge")), exc.usage)
+    if isinstance(exc, BadModelOutput) and isinstance(exc.usage, Usage) and world is not None and payer:
+        usage = world.usage(payer, exc.usage)
     return Failed(
         reason=exc.reason,
         message=exc.message[:2000],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
+from swarmrun.activities.commands import run_to_end
 from swarmrun.activities.world import RunWorld
 from swarmrun.errors import SandboxRefused
 from swarmrun.ports import Sandbox
@@ -49,7 +50,7 @@ def set_up(world: RunWorld, box: Sandbox, ref: BoxRef) -> None:
     """Raises SandboxRefused `SetupFailed`, naming the command."""
     for number, command in enumerate(world.snapshot.sandbox.setup):
         key = f"{ref.id}/setup/{number}"
-        done = world.run(box.exec(command, key=key, timeout_s=SETUP_SECONDS))
+        done = world.run(run_to_end(box, command, key=key, timeout_s=SETUP_SECONDS))
         if done.exit_code != 0:
             how = "timed out" if done.timed_out else f"ended with {done.exit_code}"
             world.store.put(

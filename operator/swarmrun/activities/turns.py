@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from swarmrun.activities import briefs, checks
 from swarmrun.activities.records import (
     StoredReply,
@@ -14,14 +12,13 @@ from swarmrun.activities.records import (
     stored_reply,
     transcript,
 )
-from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve
+from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve, reserve_money
 from swarmrun.agents import guard, nudges, toolset
 from swarmrun.agents.roles import RoleSpec, role
 from swarmrun.agents.tool import ToolContext
 from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble, repeated, size_of
-from swarmrun.errors import BadModelOutput, BudgetExceeded, NotFound
-from swarmrun.models.ledger import cost, require_prices
-from swarmrun.ports import CallKey, ModelClient, ModelRequest, Profile, ToolCall, Usage
+from swarmrun.errors import BadModelOutput, NotFound
+from swarmrun.ports import CallKey, ModelRequest, Profile, ToolCall
 from swarmrun.steps import (
     Call,
     Called,
@@ -53,7 +50,7 @@ def model_turn(world: RunWorld, given: Turn) -> TurnDone:
     prompt = (size_of(messages) + len(instructions) + len(str(tools))) // BYTES_PER_TOKEN
     who = f"{given.role} {given.task}"
     reserve(prompt + client.profile.max_output, given.tokens_left, who)
-    _reserve_money(world, given, client, tier.value, prompt)
+    reserve_money(prompt, client.profile, tier.value, given.cost_left, who)
     try:
         reply = world.run(client.turn(request))
     except BadModelOutput as exc:
@@ -103,19 +100,6 @@ def _failed_before(world: RunWorld, key: CallKey) -> list[str]:
         return [nudges.failed_turn(world.text(f"{key.path()}/failed.txt"))]
     except NotFound:
         return []
-
-
-def _reserve_money(world: RunWorld, given: Turn, client: ModelClient, tier: str, prompt: int) -> None:
-    if given.cost_left is None:
-        return
-    require_prices(client.profile, tier)
-    needed = cost(Usage(input=prompt, output=client.profile.max_output), client.profile)
-    if needed is not None and needed > Decimal(given.cost_left):
-        raise BudgetExceeded(
-            f"{given.role} {given.task}: the next call may cost {needed:.4f} USD, "
-            f"{given.cost_left} are left of its share",
-            mend="raise spec.budget.cost",
-        )
 
 
 # ---------------------------------------------------------------- tool calls

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -16,10 +17,11 @@ from swarmrun.api.swarmclass import AgentRole, Tier
 from swarmrun.errors import BudgetExceeded, SandboxLost
 from swarmrun.git.remote import Remote
 from swarmrun.git.repo import RunRepo
-from swarmrun.models.ledger import record
+from swarmrun.models.ledger import cost, record, require_prices
 from swarmrun.ports import (
     ArtifactStore,
     ModelClient,
+    Profile,
     PullRequests,
     Sandbox,
     SandboxProvider,
@@ -140,6 +142,19 @@ def reserve(needed: int, left: int, what: str) -> None:
         raise BudgetExceeded(
             f"{what}: the next call may take {needed} tokens, {left} are left of its share",
             mend="raise spec.budget.tokens (30 % of it is held back for merge, judge and fix)",
+        )
+
+
+def reserve_money(prompt: int, profile: Profile, tier: str, left: str | None, what: str) -> None:
+    """The same in US dollars, where there is a ceiling. Raises BudgetExceeded, and what `require_prices` raises."""
+    if left is None:
+        return
+    require_prices(profile, tier)
+    needed = cost(Usage(input=prompt, output=profile.max_output), profile)
+    if needed is not None and needed > Decimal(left):
+        raise BudgetExceeded(
+            f"{what}: the next call may cost {needed:.4f} USD, {left} are left of its share",
+            mend="raise spec.budget.cost",
         )
 
 

@@ -228,7 +228,6 @@ class Life(Host):
                 since=s.checkpoint or s.brief.base,
                 refusals=s.refusals,
                 final=last and s.unverified_goes_on,
-                refusals_left=max(0, s.refusals_allowed - s.refusals - 2),
             ),
             self.on_wait,
         )

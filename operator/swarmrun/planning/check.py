@@ -11,7 +11,7 @@ from swarmrun.planning import graph
 from swarmrun.planning.paths import BROAD, overlap, owns
 from swarmrun.planning.routes import named_route
 
-RESERVED = frozenset({"plan", "judge"})
+RESERVED = frozenset({"plan", "judge", "integration"})
 RESERVED_PREFIXES = ("integrate-", "fix-", "judge-")
 """Sandboxes and branches of the run itself are called so."""
 _WRITING = frozenset({Role.CODER, Role.TEST_WRITER, Role.SOLO})
