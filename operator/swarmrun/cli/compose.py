@@ -93,8 +93,10 @@ def the_class(classes: list[SwarmClass], run: SwarmRun, asked: Asked) -> SwarmCl
         cls = next((c for c in classes if c.metadata.name == wanted), None)
         if cls is None:
             known = ", ".join(c.metadata.name for c in classes) or "none"
-            raise NotFound(
-                f"no SwarmClass {wanted!r} in the file (there: {known})", mend="add it as a document"
+            raise InvalidResource(
+                f"no SwarmClass {wanted!r} in the file (there: {known})",
+                field="spec.className",
+                mend="add it as a document",
             )
     elif len(classes) == 1:
         cls = classes[0]
