@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -88,9 +88,8 @@ def cli(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
     script: list[SwarmRunStatus],
-) -> Cli:
+) -> Iterator[Cli]:
     from swarmrun.local.runs import Runs
     from swarmrun.settings import settings
 
@@ -98,11 +97,11 @@ def cli(
         monkeypatch.delenv(variable)
     monkeypatch.setenv("SWARMRUN_HOME", str(tmp_path / "home"))
     settings.cache_clear()
-    request.addfinalizer(settings.cache_clear)
     runners = driver.ScriptedRunners(script)
     monkeypatch.setattr(Runs, "runners", lambda self: runners)
     monkeypatch.chdir(tmp_path)
-    return Cli(tmp_path / "home", capsys, runners)
+    yield Cli(tmp_path / "home", capsys, runners)
+    settings.cache_clear()
 
 
 @pytest.fixture
