@@ -286,6 +286,9 @@ class Desk(Host):
         status.reason, status.message = result.reason, result.message[:512]
         for note in result.notes:
             self.note(f"{status.task}: {note}")
+        if result.status == "Finished" and status.role != "integrator":  # an integrator's stand at the merge
+            for problem in result.refused:
+                self.note(f"{status.task}: refused at first: {problem}")
 
     def tell(self, instance: str, **message: Any) -> None:
         """A word to an agent at work."""

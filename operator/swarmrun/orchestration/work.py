@@ -170,14 +170,16 @@ def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
     amended = result.ok
     desk.charge(amended.usage)
     board.planner_calls -= 1 if amended.planner_called else 0
-    desk.note(f"contract {issue.contract}: {amended.outcome}")
-    if amended.outcome == "refused":
-        return
-    desk.plan_key = amended.plan
-    for other in board.items.values():
-        instance = f"{desk.given.run}:{other.ref.id}:{other.attempt}"
-        if instance in desk.live and issue.contract in [*other.ref.uses, *other.ref.provides]:
-            desk.tell(instance, kind="news", id=f"amendment-{board.amendments}", text=amended.news)
+    told: list[str] = []
+    if amended.outcome != "refused":
+        desk.plan_key = amended.plan
+        for other in board.items.values():
+            instance = f"{desk.given.run}:{other.ref.id}:{other.attempt}"
+            if instance in desk.live and issue.contract in [*other.ref.uses, *other.ref.provides]:
+                desk.tell(instance, kind="news", id=f"amendment-{board.amendments}", text=amended.news)
+                told.append(other.ref.id)
+    hearers = f", told to {', '.join(told)}" if told else ""
+    desk.note(f"contract {issue.contract}: {amended.outcome} change by {item.ref.id}{hearers}")
 
 
 def replan(board: Board, blocked: list[Item]) -> Work[None]:
