@@ -1,0 +1,3 @@
+from helpdesk.cli import run
+
+run()
