@@ -13,7 +13,9 @@ from swarmrun.steps import TaskRef
 
 ATTEMPTS = 2
 """A failed or parked task gets one fresh attempt with the evidence (design)."""
-FINAL = frozenset({"BudgetExceeded", "PermissionDenied", "ModelRefused", "Cancelled", "SandboxRefused"})
+FINAL = frozenset(
+    {"BudgetExceeded", "PermissionDenied", "ModelRefused", "CassetteMismatch", "Cancelled", "SandboxRefused"}
+)
 """Reasons that a fresh attempt cannot mend."""
 PLANNER_CALLS_FOR_CONTRACTS = 2
 """Breaking contract changes a run may pay a planner call for (design)."""
