@@ -7,7 +7,7 @@ first needed; a wheel that is not installed means that the language is not suppo
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,9 @@ class Grammar:
     decorators: frozenset[str] = _NONE
     function_values: frozenset[str] = _NONE
     """Expressions that make a variable a function (`const f = () => …`)."""
-    keep_calls: frozenset[str] = field(default=_NONE)
+    overloads: bool = False
+    """Several functions of one name differ by their parameters."""
+    keep_calls: frozenset[str] = _NONE
     """Called names whose calls with a string are symbols of a kind: `describe("x", …)`, `it("y", …)`."""
 
 
@@ -162,6 +164,7 @@ GRAMMARS: dict[str, Grammar] = {
         ),
         bodies=frozenset({"class_body", "interface_body", "enum_body"}),
         imports=frozenset({"import_declaration"}),
+        overloads=True,
         comments=frozenset({"line_comment", "block_comment"}),
     ),
 }

@@ -14,8 +14,8 @@ from swarmrun.merging.guards.files import GUARDS, inspect
 from swarmrun.merging.guards.finding import Finding, Versions
 from swarmrun.merging.partial import partial
 from swarmrun.merging.plumbing import Entry, MergeTree, Repo, Signature
-from swarmrun.merging.rungs import repair
-from swarmrun.merging.steps import lockfile_commands, steps_for
+from swarmrun.merging.rungs import lockfiles, repair
+from swarmrun.merging.steps import steps_for
 
 ConflictKind = Literal[
     "content", "add/add", "modify/delete", "rename", "binary", "symlink", "submodule", "mode", "too-large"
@@ -177,7 +177,7 @@ def resolve(case: Case) -> tuple[bytes, Resolution] | None:
             continue
         versions = Versions(case.path, case.base, case.ours, case.theirs, content)
         if not any(f.severity == "hard" for f in inspect(versions, _OWN_GUARDS)):
-            command = lockfile_commands(case.path) if rung.how == "Lockfile" else ""
+            command = lockfiles.command(case.path) if rung.how == "Lockfile" else ""
             return content, Resolution(case.path, rung.how, note, command)
     return None
 

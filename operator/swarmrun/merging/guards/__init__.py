@@ -13,7 +13,7 @@
 | `scaffold-stub` | hard | a stub of the scaffold commit is left in the task's own paths |
 | `body-shrunk` | hard | a function lost code that had to stay |
 | `test-deleted`, `test-skipped`, `test-emptied` | hard | |
-| `test-loosened` | hard from half of the assertions; else escalate | fewer assertions, any exception accepted |
+| `test-loosened` | hard below half of the assertions; else escalate | fewer assertions, any exception accepted |
 | `lines-vanished`, `hunk-lost` | escalate | lines of base and both sides, or one side's change, are gone |
 | `file-deleted` | hard; escalate for changed by one and deleted by the other | |
 | `mode` | hard | a file mode that no parent has |

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from swarmrun.code.languages import PROGRAMS
-from swarmrun.code.symbols import symbols
+from swarmrun.code.symbols import Symbol, symbols
 from swarmrun.merging.rungs.hunks import Lines, Rule
 from swarmrun.merging.rungs.tokens import alike
 
@@ -54,19 +54,19 @@ def _declared(lines: Lines, tongue: str) -> Sequence[str]:
         return names if len(names) == len(body) else []
     if tongue not in PROGRAMS:
         return []
-    found = symbols(_SUFFIX[tongue], text.encode("utf-8", "replace"))
-    return _names_if_whole(found, lines)
+    if _depth(lines) and tongue != "go":  # members of a class
+        inner = symbols(_SUFFIX[tongue], f"class X {{\n{text}\n}}\n".encode("utf-8", "replace"))
+        return _names_if_whole([s for s in inner if s.name.startswith("X.")], lines, 1)
+    return _names_if_whole(symbols(_SUFFIX[tongue], text.encode("utf-8", "replace")), lines, 0)
 
 
-def _names_if_whole(found: Sequence[object], lines: Lines) -> Sequence[str]:
+def _names_if_whole(found: Sequence[Symbol], lines: Lines, above: int) -> Sequence[str]:
+    """Their names when they cover all lines; `above` lines were put before them."""
     covered: set[int] = set()
-    names: list[str] = []
     for symbol in found:
-        first, last = symbol.lines  # type: ignore[attr-defined]
-        covered.update(range(first, last + 1))
-        names.append(symbol.name)  # type: ignore[attr-defined]
+        covered.update(range(symbol.lines[0] - above, symbol.lines[1] - above + 1))
     loose = [n for n, line in enumerate(lines, 1) if line.strip() and n not in covered]
-    return [] if loose else names
+    return [] if loose else [symbol.name for symbol in found]
 
 
 def insertions(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from swarmrun.code.grammars import GRAMMARS
 from swarmrun.merging.cases import Attempt, Case, How
 from swarmrun.merging.diff3 import regions
 from swarmrun.merging.rungs import hunks
 from swarmrun.merging.rungs.blocks import Block, Key, NoBlocks, Suite, python_blocks
 from swarmrun.merging.rungs.hunks import Rule
 from swarmrun.merging.rungs.imports import union
+from swarmrun.merging.rungs.tree_blocks import reader
 
-READERS: dict[str, Callable[[str], Suite]] = {"python": python_blocks}
+READERS: dict[str, Callable[[str], Suite]] = {
+    "python": python_blocks,
+    **{tongue: reader(tongue) for tongue in GRAMMARS},
+}
 
 
 class _Stuck(Exception):
@@ -126,6 +131,8 @@ class _Merger:
                 return ours.lines
             if ours.kind == theirs.kind == "from":
                 return self._imports([], ours, theirs)
+            if ours.kind == theirs.kind == "import":
+                return self.text([], ours.lines, theirs.lines)
             raise _Stuck(ours.key)
         if ours.lines == theirs.lines or theirs.lines == base.lines:
             return ours.lines

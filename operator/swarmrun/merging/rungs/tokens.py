@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
+from swarmrun.code.languages import PROGRAMS
 from swarmrun.merging.cases import lines_of
 from swarmrun.merging.diff3 import merged, regions
 from swarmrun.merging.rungs.hunks import Lines, Rule
@@ -20,9 +21,9 @@ _MOST = 4000
 def layout(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:
     """One side only laid the code out anew (line breaks inside brackets, quotes, trailing commas)."""
     b, o, t = (_with_indent(lines, tongue) for lines in (base, ours, theirs))
-    if o in (b, t):
-        return list(theirs) if o == b and t != b else list(ours)
-    return list(ours) if t == b else None
+    if b not in (o, t) and o != t:
+        return None
+    return words(base, ours, theirs, tongue) or list(theirs if o == b else ours)
 
 
 def _with_indent(lines: Lines, tongue: str) -> list[str]:
@@ -45,9 +46,37 @@ def words(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | N
             result += o[in_ours]
         elif ko == kb:
             result += t[in_theirs]
+        elif (both := _items(kb, o[in_ours], t[in_theirs], result)) is not None:
+            result += both
         else:
             return None
     return lines_of("".join(token.space + token.text for token in result))
+
+
+def _items(
+    base: Sequence[str], ours: Sequence[Token], theirs: Sequence[Token], before: Sequence[Token]
+) -> list[Token] | None:
+    """Both sides add items at the same place of a list or dictionary (`__all__`, say): ours, then theirs."""
+    depth: list[str] = []
+    for token in before:
+        if token.text in ("(", "[", "{"):
+            depth.append(token.text)
+        elif token.text in (")", "]", "}") and depth:
+            depth.pop()
+    if base or not depth or depth[-1] == "(" or not ours or not theirs:
+        return None
+    mine, new = [t.key for t in ours], [t.key for t in theirs]
+    if (
+        not (mine[0] == new[0] == "," or mine[-1] == new[-1] == ",")
+        or not _balanced(mine)
+        or not _balanced(new)
+    ):
+        return None
+    return None if set(mine) & set(new) - {",", ":"} else [*ours, *theirs]
+
+
+def _balanced(keys: Sequence[str]) -> bool:
+    return all(keys.count(a) == keys.count(b) for a, b in ("()", "[]", "{}"))
 
 
 def _three(base: Token, ours: Token, theirs: Token) -> Token:
@@ -108,11 +137,19 @@ def _renamed(tokens: Sequence[Token], names: Mapping[str, str]) -> list[str]:
     return lines_of("".join(t.space + names.get(t.key, t.text) for t in tokens))
 
 
-_VERSION = re.compile(r"\d+(?:\.\d+)+(?:[.-]?(?:dev|a|b|rc|alpha|beta|post)\.?\d*)?|\b0x[0-9a-fA-F]+\b")
+_VERSION = re.compile(
+    r"(?:(?<=[=<>~]=)|(?<=[\^~]))\d+\b(?![.\d])|\d+(?:\.\d+)+(?:[.-]?(?:dev|a|b|rc|alpha|beta|post)\.?\d*)?|\b0x[0-9a-fA-F]+\b"
+)
+
+
+_ABOUT_VERSIONS = re.compile(r"version|\d\.\d+\.\d|[\"'][\w.\[\]-]+\s*[<>=~]=", re.IGNORECASE)
 
 
 def versions(base: Lines, ours: Lines, theirs: Lines, tongue: str) -> list[str] | None:
-    """Both sides set another version number and nothing else: the higher one."""
+    """Both sides set another version number and nothing else: the higher one. In programs only where the
+    lines say that it is one: any decimal fraction looks like a version."""
+    if tongue in PROGRAMS and not _ABOUT_VERSIONS.search("".join(ours)):
+        return None
     shapes = [_VERSION.sub("§", "".join(keys(lines, tongue))) for lines in (base, ours, theirs)]
     if not shapes[0] or len(set(shapes)) > 1 or "§" not in shapes[0]:
         return None
