@@ -20,7 +20,8 @@ import swarmrun.local.runner as runner
 from swarmrun.cli.main import run
 from swarmrun.durable.backend import DurableBackend
 
-IDENTITY = ("role", "task", "attempt", "turn", "index", "generation", "round", "sample", "number", "name")
+IDENTITY = ("role", "task", "attempt", "turn", "index", "round", "sample", "number", "name")
+# Not the generation: after a kill there is always the next one.
 
 
 class Boundaries:
