@@ -1,0 +1,159 @@
+"""Attends to every resource that the watch shows: one task each, woken by changes and by its own clock.
+
+```
+watch ──► see_run / see_class ──► Attendant ──► Reconciler (on a thread) ──► status, Events
+```
+The only writer of any status. A status is written when it differs from the last one written, at most every
+`WRITE_SECONDS` a resource.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmrun.api.status import SwarmRunStatus
+from swarmrun.controller.happenings import happenings
+from swarmrun.controller.kube import Gone, Kube, Refused
+from swarmrun.controller.reconcile import Memory, Outcome, Reconciler, status_of
+
+WRITE_SECONDS = 2.0
+RETRY_SECONDS = 5.0
+"""After the API server refused a write, or a bug. A choice."""
+THREADS = 8
+"""Looks at the engine at once: each takes milliseconds."""
+
+log = logging.getLogger("swarmrun.controller")
+
+
+@dataclass
+class Attended:
+    memory: Memory
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    written_at: float = float("-inf")
+
+
+class Attendants:
+    """On one event loop."""
+
+    def __init__(self, reconciler: Reconciler, kube: Kube) -> None:
+        self._reconciler = reconciler
+        self._kube = kube
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reconcile")
+        self.attended: dict[str, Attended] = {}
+        """By UID."""
+        self.classes: dict[str, Mapping[str, Any]] = {}
+        """By name, as the API server has them."""
+        self.missing = asyncio.Event()
+        """A resource has gone since this was cleared."""
+
+    # ------------------------------------------------------------ what the watch shows
+
+    def see_run(self, body: Mapping[str, Any], *, deleted: bool = False) -> None:
+        uid = body["metadata"]["uid"]
+        known = self.attended.get(uid)
+        if deleted:
+            if known is not None:
+                self._leave(uid, known)
+            return
+        if known is None:
+            known = self.attended[uid] = Attended(Memory(body, status_of(body)))
+            known.task = asyncio.create_task(self._attend(uid, known), name=f"attend-{uid}")
+        elif _older(body, known.memory.body):
+            return
+        # Its own status writes come back too: they change nothing that is asked.
+        if _asked(body) != _asked(known.memory.body):
+            known.wake.set()
+        known.memory.body = body
+
+    def see_class(self, body: Mapping[str, Any], *, deleted: bool = False) -> None:
+        name = body["metadata"]["name"]
+        if deleted:
+            self.classes.pop(name, None)
+        else:
+            self.classes[name] = body
+            for attended in self.attended.values():
+                if attended.memory.seen is None:
+                    attended.wake.set()
+
+    def close(self) -> None:
+        for attended in self.attended.values():
+            if attended.task:
+                attended.task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def on_thread(self, function: Any, *arguments: Any) -> Any:
+        """A blocking call beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    # ------------------------------------------------------------ one resource
+
+    async def _attend(self, uid: str, attended: Attended) -> None:
+        while True:
+            attended.wake.clear()
+            try:
+                again = await self._look(attended)
+            except Gone:
+                return self._leave(uid, attended)
+            except Refused as exc:
+                log.warning("%s: its status cannot be written: %s", _name(attended.memory.body), exc)
+                again = RETRY_SECONDS
+            except Exception:
+                log.exception("%s", _name(attended.memory.body))
+                again = RETRY_SECONDS
+            try:
+                await asyncio.wait_for(attended.wake.wait(), again)
+            except TimeoutError:
+                continue
+
+    async def _look(self, attended: Attended) -> float | None:
+        """Looks once; returns the seconds until the next time."""
+        body = attended.memory.body
+        outcome: Outcome = await self.on_thread(self._reconciler.reconcile, attended.memory, self.classes)
+        before, after = attended.memory.status, outcome.status
+        if after != before:
+            early = attended.written_at + WRITE_SECONDS - time.monotonic()
+            if early > 0:
+                return early
+            await self._kube.write_status(body["metadata"], after)
+            attended.written_at = time.monotonic()
+            attended.memory.status = after
+            await self._report(body, before, after)
+        return outcome.again
+
+    async def _report(self, body: Mapping[str, Any], before: SwarmRunStatus, after: SwarmRunStatus) -> None:
+        for happening in happenings(before, after):
+            try:
+                await self._kube.report(body["metadata"], happening)
+            except Refused as exc:  # an Event is a courtesy; a terminating namespace takes none
+                log.info("%s: no Event %s: %s", _name(body), happening.reason, exc)
+
+    def _leave(self, uid: str, attended: Attended) -> None:
+        self.attended.pop(uid, None)
+        self.missing.set()
+        if attended.task is not asyncio.current_task() and attended.task is not None:
+            attended.task.cancel()
+
+
+def _asked(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    meta = body["metadata"]
+    return meta.get("generation"), dict(meta.get("annotations") or {})
+
+
+def _older(body: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Lists and the watch may overtake each other. Resource versions of one resource are ordered numbers
+    (Kubernetes promises so since 1.35)."""
+    try:
+        return int(body["metadata"]["resourceVersion"]) < int(known["metadata"]["resourceVersion"])
+    except (KeyError, ValueError):
+        return False
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return f"{body['metadata'].get('namespace')}/{body['metadata'].get('name')}"

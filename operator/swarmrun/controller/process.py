@@ -1,0 +1,138 @@
+"""The operator's process: engine, worker and controller, as its role and settings want them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Any, Literal
+
+from swarmrun.activities.registry import activities
+from swarmrun.api import GROUP, VERSION
+from swarmrun.controller.attend import Attendants
+from swarmrun.controller.hands import hands_for
+from swarmrun.controller.kube import Kube, Refused
+from swarmrun.controller.reconcile import Reconciler
+from swarmrun.controller.settings import OperatorSettings
+from swarmrun.controller.sweep import Sweep
+from swarmrun.controller.worlds import Worlds
+from swarmrun.durable.bridge import Bridge
+from swarmrun.durable.engine import DtsEngine, EmbeddedEngine
+from swarmrun.errors import InvalidResource
+from swarmrun.orchestration.agent import agent
+from swarmrun.orchestration.run import run as run_orchestration
+
+Role = Literal["all", "controller", "worker"]
+
+RETRY_SECONDS = 5.0
+
+log = logging.getLogger("swarmrun.operator")
+
+
+def run(role: Role, settings: OperatorSettings) -> None:
+    """Until SIGTERM or SIGINT. Raises InvalidResource for a role that the engine cannot have, and what opening
+    the engine raises."""
+    if settings.engine == "embedded" and role != "all":
+        raise InvalidResource(
+            f"role {role!r} with the embedded engine",
+            mend="it has one process: use --role all, or engine dts",
+        )
+    bridge = Bridge()
+    engine = _engine(settings)
+    try:
+        worlds = Worlds(settings.artifacts, settings.state / "repositories", hands_for(settings), bridge)
+        if isinstance(engine, EmbeddedEngine):
+            engine.open()
+        if role != "controller":
+            engine.start_worker([run_orchestration, agent], activities(worlds), threads=settings.threads)
+            log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
+        if role == "worker":
+            asyncio.run(_until_told(settings.probe_port))
+        else:
+            asyncio.run(_control(settings, engine.client(), worlds))
+        worlds.shut()
+    finally:
+        if isinstance(engine, EmbeddedEngine):
+            engine.close(cancel=bridge.close)
+        else:
+            engine.close()
+        bridge.close()
+
+
+def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
+    if settings.engine == "embedded":
+        settings.state.mkdir(parents=True, exist_ok=True)
+        return EmbeddedEngine(settings.state / "engine.db")
+    return DtsEngine(settings.dts_endpoint, settings.dts_taskhub)
+
+
+# ---------------------------------------------------------------- controller
+
+
+async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> None:
+    from swarmrun.controller.lease import Lease
+    from swarmrun.controller.watch import registry, watch
+
+    kube = await Kube.connect(settings.identity)
+    stop = asyncio.Event()
+    lease = Lease(kube, settings.namespace, settings.lease, settings.identity) if settings.lease else None
+    background: list[asyncio.Task[None]] = []
+    try:
+        if lease:
+            await lease.acquire()
+            background.append(asyncio.create_task(lease.keep(stop)))
+        reconciler = Reconciler(client, worlds)
+        attendants = Attendants(reconciler, kube)
+        await _show_classes(kube, attendants)
+        sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
+        background.append(asyncio.create_task(sweep.run()))
+        await watch(
+            registry(attendants, sweep), namespaces=settings.namespaces, port=settings.probe_port, stop=stop
+        )
+        attendants.close()
+    finally:
+        for task in background:
+            task.cancel()
+        if lease and not stop.is_set():
+            await lease.release()
+        await kube.close()
+
+
+async def _show_classes(kube: Kube, attendants: Attendants) -> None:
+    """Before any run is looked at, so that none is told that its class is missing because it was shown first."""
+    while True:
+        try:
+            found = await kube.request("GET", f"/apis/{GROUP}/{VERSION}/swarmclasses")
+        except Refused as exc:
+            if exc.code == 404:
+                log.warning("the CRDs of %s are not installed yet", GROUP)
+                return
+            log.warning("the API server lists no SwarmClasses: %s", exc)
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
+        for body in found["items"]:
+            attendants.see_class(body)
+        return
+
+
+# ---------------------------------------------------------------- worker
+
+
+async def _until_told(port: int) -> None:
+    """Answers `/healthz` until SIGTERM or SIGINT."""
+    from aiohttp import web
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthy)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", port).start()
+    await stop.wait()
+    await runner.cleanup()

@@ -1,0 +1,251 @@
+"""One look at one resource: starts its run, tells it what was asked, and says what the status should be.
+
+Level-triggered: whatever the order of events and however often it is called, the same resource and the same engine
+lead to the same end. Blocking (it talks to the engine), so it is called on a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import grpc
+from pydantic import ValidationError
+
+from swarmrun.api.resolve import resolve
+from swarmrun.api.run import SwarmRun
+from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.classes import choose, explain
+from swarmrun.controller.inputs import run_input
+from swarmrun.controller.observe import Client, Seen, look
+from swarmrun.controller.projection import project
+from swarmrun.controller.wanted import Said, Wanted, instance_of, wanted, words
+from swarmrun.controller.worlds import Worlds
+from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
+from swarmrun.orchestration.mail import EVENT
+from swarmrun.report import RunReport
+
+SOON, LATER, RARELY = 1.0, 5.0, 30.0
+"""Seconds until the next look: after a change, when nothing changes, while the engine or a class is missing."""
+
+log = logging.getLogger("swarmrun.controller")
+
+
+class Engine(Client, Protocol):
+    """The part of durabletask's client that is used here."""
+
+    def schedule_new_orchestration(self, orchestrator: str, *, input: Any, instance_id: str) -> str: ...
+
+    def raise_orchestration_event(self, instance_id: str, event_name: str, *, data: Any) -> None: ...
+
+    def purge_orchestration(self, instance_id: str, recursive: bool = True) -> Any: ...
+
+
+@dataclass
+class Memory:
+    """What this process knows of one resource, beside the API server and the engine."""
+
+    body: Mapping[str, Any]
+    status: SwarmRunStatus
+    """The last one written, or found at the start."""
+    said: Said = field(default_factory=Said)
+    seen: Seen | None = None
+    instance: str = ""
+    delay: float = SOON
+    removed: bool = False
+    """Volumes and artifacts are gone by `ttlSecondsAfterFinished`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: SwarmRunStatus
+    again: float | None
+    """Seconds until the next look; None: when the resource changes."""
+
+
+class Reconciler:
+    def __init__(self, engine: Engine, worlds: Worlds) -> None:
+        self._engine = engine
+        self._worlds = worlds
+
+    def reconcile(self, memory: Memory, classes: Mapping[str, Mapping[str, Any]]) -> Outcome:
+        """Never raises what a person or a broken engine can cause: the status says it."""
+        try:
+            run, asked = parse(memory.body)
+        except InvalidResource as exc:
+            return self._shown(memory, refused(memory.body, exc), None)
+        instance = instance_of(run.metadata.uid, asked.attempt)
+        if memory.instance != instance:
+            memory.instance, memory.said, memory.seen, memory.removed = instance, Said(), None, False
+        if over(memory.status, instance, run.metadata.generation):
+            return self._after(memory, run)
+        try:
+            return self._work(memory, run, asked, classes)
+        except InvalidResource as exc:
+            return self._shown(memory, refused(memory.body, exc, instance), None)
+        except (SwarmRunError, grpc.RpcError) as exc:
+            return self._shown(memory, self._waiting(memory, run, instance, exc), RARELY)
+
+    # ------------------------------------------------------------ a run at work
+
+    def _work(
+        self, memory: Memory, run: SwarmRun, asked: Wanted, classes: Mapping[str, Mapping[str, Any]]
+    ) -> Outcome:
+        try:
+            seen = look(self._engine, memory.instance, run.metadata.name, memory.seen)
+        except NotFound:
+            if asked.cancelled is not None:
+                return self._shown(memory, _cancelled(run, memory.instance), None)
+            self._begin(run, memory.instance, asked.attempt, classes)
+            memory.said, memory.seen = Said(), None
+            seen = look(self._engine, memory.instance, run.metadata.name)
+        if not seen.ended:
+            for mail in words(asked, seen.report, memory.said):
+                self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)
+        elif memory.seen is None or not memory.seen.ended:
+            self._worlds.close(memory.instance)
+        moved, memory.seen = seen is not memory.seen, seen
+        memory.delay = SOON if moved else min(LATER, memory.delay * 1.5)
+        report = seen.report.model_copy(update={"generation": run.metadata.generation})
+        again = _ttl(run, report.finished_at) if seen.ended else memory.delay
+        return self._shown(memory, report, again, seen)
+
+    def _begin(
+        self, run: SwarmRun, instance: str, attempt: int, classes: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        cls = choose(run.spec.class_name, classes)
+        snapshot = self._worlds.begin(resolve(run, cls, instance=instance, attempt=attempt))
+        try:
+            self._engine.schedule_new_orchestration(
+                "run", input=run_input(snapshot).model_dump(mode="json"), instance_id=instance
+            )
+        except grpc.RpcError as exc:
+            # An earlier call whose answer was lost.
+            if getattr(exc, "code", lambda: None)() != grpc.StatusCode.ALREADY_EXISTS:
+                raise
+
+    # ------------------------------------------------------------ before and after
+
+    def _after(self, memory: Memory, run: SwarmRun) -> Outcome:
+        """An ended run: nothing is asked of it any more; in time what it left behind goes."""
+        status = memory.status
+        if status.observed_generation != run.metadata.generation:
+            status = _observed(status, run.metadata.generation)
+        again = _ttl(run, status.finished_at)
+        if again == 0.0:
+            if not memory.removed:
+                self.forget(memory.instance)
+                memory.removed = True
+            again = None
+        return Outcome(status, again)
+
+    def forget(self, instance: str) -> None:
+        """Removes volumes, artifacts and history of an ended run. Idempotent."""
+        self._worlds.remove(instance)
+        self._engine.purge_orchestration(instance)
+
+    def _waiting(self, memory: Memory, run: SwarmRun, instance: str, exc: Exception) -> RunReport:
+        """Something that is not the run's fault is missing: said, and looked at again."""
+        if isinstance(exc, SwarmRunError):
+            reason, message = exc.reason, str(exc)
+        else:
+            reason, message = "EngineUnreachable", f"the durable engine does not answer: {_detail(exc)}"
+            log.warning("%s/%s: %s", run.metadata.namespace, run.metadata.name, message)
+        report = memory.seen.report if memory.seen else RunReport(run="", name=run.metadata.name)
+        if memory.seen is None and memory.status.run == instance:
+            # At work, as an earlier process saw it: nothing of that may go from the status.
+            report = RunReport(run=instance, name=run.metadata.name, phase=memory.status.phase)
+        return report.model_copy(
+            update={
+                "generation": run.metadata.generation,
+                "reason": reason,
+                "message": message,
+                "waiting_for": "",
+                "suspended": False,
+            }
+        )
+
+    def _shown(
+        self, memory: Memory, report: RunReport, again: float | None, seen: Seen | None = None
+    ) -> Outcome:
+        now = datetime.now(UTC)
+        status = project(report, seen.progress if seen else {}, previous=memory.status, now=now)
+        if report.run and seen is None and memory.seen is None and memory.status.run == report.run:
+            status = memory.status.model_copy(
+                update={"conditions": status.conditions, "observed_generation": status.observed_generation}
+            )
+        return Outcome(status, again)
+
+
+def parse(body: Mapping[str, Any]) -> tuple[SwarmRun, Wanted]:
+    """Raises InvalidResource: what the schema lets through and the models do not."""
+    try:
+        run = SwarmRun.model_validate({k: v for k, v in body.items() if k != "status"}, by_alias=True)
+    except ValidationError as exc:
+        raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
+    return run, wanted(run)
+
+
+def status_of(body: Mapping[str, Any]) -> SwarmRunStatus:
+    """The resource's own; a fresh one where it cannot be read."""
+    try:
+        return SwarmRunStatus.model_validate(body.get("status") or {}, by_alias=True)
+    except ValidationError:
+        return SwarmRunStatus()
+
+
+def over(status: SwarmRunStatus, instance: str, generation: int) -> bool:
+    """Whether this attempt has ended. One that was refused before it began has a new chance with a new spec."""
+    begun = status.started_at is not None
+    same = begun or status.observed_generation == generation
+    return status.phase.terminal and status.run == instance and same
+
+
+def refused(body: Mapping[str, Any], exc: InvalidResource, instance: str = "") -> RunReport:
+    """Ended before it began, with the field and the mend."""
+    meta = body.get("metadata", {})
+    return RunReport(
+        run=instance,
+        name=meta.get("name", ""),
+        namespace=meta.get("namespace", ""),
+        generation=meta.get("generation", 1),
+        phase=Phase.FAILED,
+        reason=exc.reason,
+        message=str(exc),
+        finished_at=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+def _cancelled(run: SwarmRun, instance: str) -> RunReport:
+    return RunReport(
+        run=instance,
+        name=run.metadata.name,
+        namespace=run.metadata.namespace,
+        generation=run.metadata.generation,
+        phase=Phase.CANCELLED,
+        reason="Cancelled",
+        message="cancelled before it began",
+        finished_at=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+def _observed(status: SwarmRunStatus, generation: int) -> SwarmRunStatus:
+    conditions = [c.model_copy(update={"observed_generation": generation}) for c in status.conditions]
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _ttl(run: SwarmRun, finished: datetime | None) -> float | None:
+    """Seconds until what an ended run left behind may go; None: it is kept."""
+    ttl = run.spec.ttl_seconds_after_finished
+    if ttl is None or finished is None:
+        return None
+    finished = finished if finished.tzinfo else finished.replace(tzinfo=UTC)
+    return max(0.0, (finished + timedelta(seconds=ttl) - datetime.now(UTC)).total_seconds())
+
+
+def _detail(exc: Exception) -> str:
+    code: Any = getattr(exc, "code", None)
+    return str(code().name) if callable(code) else type(exc).__name__

@@ -1,0 +1,85 @@
+"""How the operator's process is set up, read once from its environment (the chart writes it).
+
+| variable | meaning | default |
+| --- | --- | --- |
+| `SWARMRUN_STATE` | directory of engine, caches and, by default, artifacts | `/var/lib/swarmrun` |
+| `SWARMRUN_ENGINE` | `embedded` or `dts` | `embedded` |
+| `SWARMRUN_DTS_ENDPOINT`, `SWARMRUN_DTS_TASKHUB` | the Durable Task Scheduler and its task hub | –, `default` |
+| `SWARMRUN_ARTIFACTS` | URL of the artifact store (`file://`, `az://`, `s3://`) | `file://$SWARMRUN_STATE/artifacts` |
+| `SWARMRUN_SANDBOXES` | `pod`, or `process` for an operator that runs on one's own machine | `pod` |
+| `SWARMRUN_UNSAFE_NO_SANDBOX` | `true`: process sandboxes without bubblewrap | `false` |
+| `SWARMRUN_MASTER_KEY_FILE` | at least 16 bytes, the same for all workers | made in `$SWARMRUN_STATE/master.key` |
+| `SWARMRUN_NAMESPACES` | namespaces that are watched, comma separated; empty: all | empty |
+| `SWARMRUN_LEASE` | name of the Lease that the controller holds while it works; empty: none | empty |
+| `SWARMRUN_NAMESPACE`, `SWARMRUN_IDENTITY` | the operator's own namespace; its Pod's name | `default`, host name |
+| `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
+| `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarmrun.errors import InvalidResource
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    state: Path
+    engine: str = "embedded"
+    dts_endpoint: str = ""
+    dts_taskhub: str = "default"
+    artifacts: str = ""
+    sandboxes: str = "pod"
+    unsafe_no_sandbox: bool = False
+    master_key_file: Path | None = None
+    namespaces: tuple[str, ...] = ()
+    lease: str = ""
+    namespace: str = "default"
+    identity: str = ""
+    probe_port: int = 8080
+    threads: int = 64
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> OperatorSettings:
+        """Raises InvalidResource that names the variable."""
+        state = Path(env.get("SWARMRUN_STATE") or "/var/lib/swarmrun").absolute()
+        key = env.get("SWARMRUN_MASTER_KEY_FILE", "")
+        engine = _one_of(env, "SWARMRUN_ENGINE", ("embedded", "dts"))
+        endpoint = env.get("SWARMRUN_DTS_ENDPOINT", "")
+        if engine == "dts" and not endpoint:
+            raise InvalidResource("SWARMRUN_ENGINE is dts, but SWARMRUN_DTS_ENDPOINT is not set")
+        return cls(
+            state=state,
+            engine=engine,
+            dts_endpoint=endpoint,
+            dts_taskhub=env.get("SWARMRUN_DTS_TASKHUB") or "default",
+            artifacts=env.get("SWARMRUN_ARTIFACTS") or (state / "artifacts").as_uri(),
+            sandboxes=_one_of(env, "SWARMRUN_SANDBOXES", ("pod", "process")),
+            unsafe_no_sandbox=env.get("SWARMRUN_UNSAFE_NO_SANDBOX") == "true",
+            master_key_file=Path(key) if key else None,
+            namespaces=tuple(n.strip() for n in env.get("SWARMRUN_NAMESPACES", "").split(",") if n.strip()),
+            lease=env.get("SWARMRUN_LEASE", ""),
+            namespace=env.get("SWARMRUN_NAMESPACE") or "default",
+            identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
+            probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
+            threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
+        )
+
+
+def _one_of(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    """The first is the default."""
+    value = env.get(name) or allowed[0]
+    if value not in allowed:
+        raise InvalidResource(f"{name} is {value!r}", mend=f"one of {', '.join(allowed)}")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdigit():
+        raise InvalidResource(f"{name} is {text!r}, which is no number")
+    return int(text)

@@ -1,0 +1,134 @@
+"""Now and then everything is looked at again: runs whose resource has gone are ended, and a deaf watch is noticed.
+
+There is no finalizer: an operator that is not there must not keep a resource or a namespace from going.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from durabletask.client import OrchestrationQuery
+
+from swarmrun.controller.attend import Attendants
+from swarmrun.controller.kube import Kube, Refused
+from swarmrun.controller.observe import ENDED
+from swarmrun.controller.reconcile import Reconciler
+from swarmrun.controller.wanted import uid_of
+from swarmrun.orchestration.mail import EVENT
+
+SWEEP_SECONDS = 60.0
+SOON_SECONDS = 5.0
+"""After a resource has gone, and while its run winds down."""
+DEAF_SECONDS = 60.0
+"""A resource that the watch has not shown for so long was missed."""
+
+log = logging.getLogger("swarmrun.controller")
+
+
+class Sweep:
+    def __init__(
+        self,
+        attendants: Attendants,
+        reconciler: Reconciler,
+        engine: Any,
+        kube: Kube,
+        namespaces: tuple[str, ...],
+    ) -> None:
+        self._attendants = attendants
+        self._reconciler = reconciler
+        self._engine = engine
+        self._kube = kube
+        self._namespaces = namespaces
+        self.done_at = time.monotonic()
+        """When the last sweep ended well."""
+        self.deaf = ""
+        """What the watch has missed; empty while it hears."""
+        self._late: dict[tuple[str, int], float] = {}
+        """Generations that the watch has not shown yet, and since when that is known."""
+
+    async def run(self) -> None:
+        while True:
+            leftover = True
+            try:
+                leftover = await self.once()
+                self.done_at = time.monotonic()
+            except Refused as exc:
+                log.warning("the API server lists no SwarmRuns: %s", exc)
+            except Exception:
+                log.exception("sweep")
+            try:
+                wait = SOON_SECONDS if leftover else SWEEP_SECONDS
+                await asyncio.wait_for(self._attendants.missing.wait(), wait)
+                await asyncio.sleep(1)  # several go at once, as a rule
+            except TimeoutError:
+                continue
+
+    async def once(self) -> bool:
+        """True while a run without a resource is winding down."""
+        self._attendants.missing.clear()
+        attended = list(self._attendants.attended)
+        # The engine first: whatever it knows now, its resource existed before the list below.
+        runs = await self._attendants.on_thread(self._known_runs)
+        living: dict[str, Mapping[str, Any]] = {}
+        for namespace in self._namespaces or ("",):
+            async for body in self._kube.runs(namespace):
+                living[body["metadata"]["uid"]] = body["metadata"]
+        self._hears(living, attended)
+        winding_down = False
+        for instance, ended in runs.items():
+            if uid_of(instance) not in living:
+                winding_down |= await self._attendants.on_thread(self._end, instance, ended)
+        return winding_down
+
+    # ------------------------------------------------------------ runs without a resource
+
+    def _known_runs(self) -> dict[str, bool]:
+        """Runs of watched namespaces: instance → whether it has ended."""
+        states = self._engine.get_all_orchestration_states(OrchestrationQuery(fetch_inputs_and_outputs=True))
+        return {
+            s.instance_id: s.runtime_status in ENDED
+            for s in states
+            if uid_of(s.instance_id) and self._watched(s.serialized_input)
+        }
+
+    def _watched(self, given: str | None) -> bool:
+        if not self._namespaces:
+            return True
+        try:
+            return json.loads(given or "{}").get("namespace") in self._namespaces
+        except (ValueError, AttributeError):
+            return False
+
+    def _end(self, instance: str, ended: bool) -> bool:
+        if ended:
+            log.info("run %s: its resource has gone; removing what it left", instance)
+            self._reconciler.forget(instance)
+            return False
+        mail = {"kind": "cancel", "reason": "ResourceDeleted", "message": "its SwarmRun was deleted"}
+        self._engine.raise_orchestration_event(instance, EVENT, data=mail)
+        return True
+
+    # ------------------------------------------------------------ the watch
+
+    def _hears(self, living: Mapping[str, Mapping[str, Any]], attended: Collection[str]) -> None:
+        """Compares what the API server lists with what the watch has shown; `attended` is from before the list."""
+        for uid in set(attended) - set(living):
+            log.warning("the watch has not shown that a resource (%s) has gone", uid)
+            self._attendants.see_run({"metadata": {"uid": uid}}, deleted=True)
+        late: dict[tuple[str, int], float] = {}
+        for uid, meta in living.items():
+            known = self._attendants.attended.get(uid)
+            generation = int(meta.get("generation", 1))
+            if known is None or int(known.memory.body["metadata"].get("generation", 1)) < generation:
+                late[uid, generation] = self._late.get((uid, generation), time.monotonic())
+        self._late = late
+        missed = [uid for (uid, _), since in late.items() if time.monotonic() - since >= DEAF_SECONDS]
+        names = [f"{living[uid]['namespace']}/{living[uid]['name']}" for uid in missed[:3]]
+        self.deaf = f"the watch has not shown {', '.join(names)}" if missed else ""
+        if missed:
+            log.error("%s", self.deaf)

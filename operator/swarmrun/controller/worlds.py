@@ -1,0 +1,136 @@
+"""The worlds of all runs that a worker works on: opened when a step first asks, closed when the run ends."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from swarmrun.activities.world import RunWorld
+from swarmrun.api.resolve import Snapshot
+from swarmrun.api.swarmclass import ModelTier, Tier
+from swarmrun.artifacts.store import open_store
+from swarmrun.controller.hands import Hands
+from swarmrun.durable.bridge import Bridge
+from swarmrun.errors import NotFound
+from swarmrun.git.repo import RunRepo
+from swarmrun.models.client import client_for
+from swarmrun.ports import ArtifactStore, ModelClient
+
+SNAPSHOT = "snapshot.json"
+"""Artifact of a run: what it works from."""
+
+MAX_OPEN = 256
+"""Worlds kept open. One holds a few plans; the number is a choice. A dropped one is opened again."""
+
+
+class Models:
+    """Model clients by their tier's values, shared by all runs: each holds a connection pool."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._clients: dict[str, ModelClient] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, tier: ModelTier) -> ModelClient:
+        key = tier.model_dump_json()
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = client_for(tier)
+            return self._clients[key]
+
+    def close(self) -> None:
+        while self._clients:
+            self._bridge.run(self._clients.popitem()[1].close())
+
+
+class Worlds:
+    """`activities.world.Worlds` for many runs. `caches` holds their bare repositories, `artifacts` is the store's
+    URL; everything of a run is below `runs/<run>` there."""
+
+    def __init__(self, artifacts: str, caches: Path, hands: Hands, bridge: Bridge) -> None:
+        self._artifacts = artifacts.rstrip("/")
+        self._caches = caches
+        self._hands = hands
+        self._bridge = bridge
+        self._models = Models(bridge)
+        self._open: OrderedDict[str, RunWorld] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, run: str) -> RunWorld:
+        """Raises NotFound for a run that was never begun or is removed."""
+        with self._lock:
+            if run in self._open:
+                self._open.move_to_end(run)
+                return self._open[run]
+        world = self._opened(run)
+        with self._lock:
+            world = self._open.setdefault(run, world)
+            while len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+            return world
+
+    def store(self, run: str) -> ArtifactStore:
+        return open_store(f"{self._artifacts}/runs/{run}")
+
+    def begin(self, snapshot: Snapshot) -> Snapshot:
+        """Stores what the run works from, and returns it.
+
+        One of the same generation stays: an engine that has lost the run starts it again, and what is stored
+        already belongs to that snapshot.
+        """
+        store = self.store(snapshot.run)
+        try:
+            known = Snapshot.model_validate_json(store.get(SNAPSHOT))
+            if known.generation == snapshot.generation:
+                return known
+        except NotFound:
+            pass
+        store.put(SNAPSHOT, snapshot.model_dump_json(by_alias=True).encode())
+        return snapshot
+
+    def close(self, run: str) -> None:
+        """Of a run that has ended: its artifacts stay, its repository can be filled from them again."""
+        with self._lock:
+            self._open.pop(run, None)
+        shutil.rmtree(self._repo(run), ignore_errors=True)
+
+    def remove(self, run: str) -> None:
+        """Sandboxes, repository and artifacts. Idempotent."""
+        try:
+            provider = self(run).provider
+        except NotFound:
+            return self.close(run)
+        self._bridge.run(provider.release_run(run))
+        self.close(run)
+        store = self.store(run)
+        # The snapshot goes last: a removal that was cut short finds the run again.
+        for key in [*(k for k in store.list("") if k != SNAPSHOT), SNAPSHOT]:
+            store.delete(key)
+        return None
+
+    def shut(self) -> None:
+        """Ends the connections to models."""
+        self._models.close()
+
+    def _repo(self, run: str) -> Path:
+        return self._caches / f"{run}.git"
+
+    def _opened(self, run: str) -> RunWorld:
+        store = self.store(run)
+        snapshot = Snapshot.model_validate_json(store.get(SNAPSHOT))
+
+        def model_of(tier: Tier) -> ModelClient:
+            return self._models(snapshot.tiers[tier])
+
+        return RunWorld(
+            snapshot=snapshot,
+            store=store,
+            repo=RunRepo(self._repo(run), store, ""),
+            provider=self._hands.provider(snapshot),
+            bridge=self._bridge,
+            model_of=model_of,
+            remote=lambda: self._hands.remote(snapshot),
+            pull_requests=lambda: self._hands.pull_requests(snapshot),
+        )
