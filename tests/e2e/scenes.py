@@ -56,7 +56,7 @@ def journal(
         "repository": {"url": str(bare)},
         "mode": "Swarm",
         "parallelism": max(1, agents),
-        "plan": {"tasks": tasks},
+        "plan": {"tasks": tasks, "maxTasks": max(12, agents)},
         "gates": [{"name": GATE, "command": "ls */journal.txt"}],
         "judge": {
             "samples": 1,
