@@ -13,6 +13,14 @@ from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
+class EgressRule:
+    """A granted destination: an address range and TCP ports (none named: all)."""
+
+    cidr: str
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class SandboxSpec:
     """What a sandbox is made of. `id` is unique per (run, task, attempt, generation): `<run>-<task>-a1-g1`."""
 
@@ -24,6 +32,10 @@ class SandboxSpec:
     env: dict[str, str] = field(default_factory=dict[str, str])
     egress: bool = False
     """Whether the sandbox may reach the network at all."""
+    dns: bool = False
+    """Whether names may be resolved. Pods only, as is `allow`: elsewhere `egress` decides on both."""
+    allow: tuple[EgressRule, ...] = ()
+    """Destinations besides `egress`."""
     cpu: float = 1.0
     """Cores."""
     memory_mb: int = 2048

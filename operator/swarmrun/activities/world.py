@@ -20,6 +20,7 @@ from swarmrun.git.repo import RunRepo
 from swarmrun.models.ledger import cost, record, require_prices
 from swarmrun.ports import (
     ArtifactStore,
+    EgressRule,
     ModelClient,
     Profile,
     PullRequests,
@@ -97,6 +98,8 @@ class RunWorld:
             image=options.image or "",
             env={e.name: e.value for e in options.env},
             egress=options.egress.enabled,
+            dns=options.egress.dns or options.egress.enabled,
+            allow=tuple(EgressRule(rule.cidr, tuple(rule.ports)) for rule in options.egress.allow),
             cpu=amount(resources.cpu or "1"),
             memory_mb=int(amount(resources.memory or "2Gi")),
             disk_mb=int(amount(resources.disk or "10Gi")),

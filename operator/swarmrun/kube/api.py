@@ -1,0 +1,167 @@
+"""The Kubernetes API with plain dictionaries in and out, its refusals translated.
+
+`kubernetes.aio` finds the cluster (inside one: the service account, re-read as it is rotated; outside: the
+kubeconfig with its plug-ins) and speaks TLS. Its models are not used: they cost more than they give here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from swarmrun.errors import (
+    Conflict,
+    InvalidResource,
+    NotFound,
+    PermissionDenied,
+    RemoteUnavailable,
+    SwarmRunError,
+)
+
+Json = dict[str, Any]
+
+TIMEOUT = 15.0
+"""Seconds for one request (arbitrary; an API server that needs longer is in trouble)."""
+
+_MERGE = "application/merge-patch+json"
+
+
+class KubeApi:
+    """One cluster. Bound to the event loop of its first request; `close` ends its connections.
+
+    Every call raises RemoteUnavailable (`ApiServerUnavailable`), PermissionDenied, NotFound, Conflict (reason
+    `AlreadyExists` when the name is taken) or InvalidResource. Messages are the API server's own.
+    """
+
+    def __init__(self, *, kubeconfig: str | None = None, context: str | None = None) -> None:
+        self._kubeconfig, self._context = kubeconfig, context
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+
+    async def get(self, path: str, **query: str) -> Json:
+        return await self._request("GET", path, query=query)
+
+    async def create(self, path: str, body: Json) -> Json:
+        """POST of an object to its collection."""
+        return await self._request("POST", path, body=body)
+
+    async def merge(self, path: str, body: Json) -> Json:
+        """JSON merge patch (RFC 7386)."""
+        return await self._request("PATCH", path, body=body)
+
+    async def delete(self, path: str, *, grace_seconds: int | None = None, **query: str) -> None:
+        """Also of a whole collection with a `labelSelector`. What is not there is fine."""
+        body: Json = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        try:
+            await self._request("DELETE", path, body=body, query=query)
+        except NotFound:
+            return
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    # ------------------------------------------------------------
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                from kubernetes.aio import client, config
+                from kubernetes.aio.config import ConfigException
+
+                configuration = client.Configuration()
+                try:
+                    if self._kubeconfig is None and self._context is None:
+                        config.load_incluster_config(client_configuration=configuration)
+                    else:
+                        raise ConfigException("asked for a kubeconfig")
+                except ConfigException:
+                    try:
+                        await config.load_kube_config(
+                            config_file=self._kubeconfig,
+                            context=self._context,
+                            client_configuration=configuration,
+                        )
+                    except (ConfigException, OSError) as exc:
+                        raise InvalidResource(
+                            f"no Kubernetes cluster is configured: {exc}",
+                            mend="set KUBECONFIG, or run inside of a cluster with a service account",
+                        ) from exc
+                self._client = client.ApiClient(configuration)
+            return self._client
+
+    async def _request(
+        self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None
+    ) -> Json:
+        import aiohttp
+
+        api = self._client or await self._open()
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = _MERGE if method == "PATCH" else "application/json"
+        url = api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            for setting in (await api.configuration.auth_settings()).values():
+                headers[setting["key"]] = setting["value"]
+            answer = await api.call_api(method, url, headers, body, _request_timeout=TIMEOUT)
+            text = (await answer.read()).decode("utf-8", "replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise RemoteUnavailable(
+                f"the API server does not answer {method} {path}: {exc or type(exc).__name__}",
+                reason="ApiServerUnavailable",
+            ) from exc
+        if answer.status >= 300:
+            raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
+        return json.loads(text) if text else {}
+
+
+def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRunError:
+    """The error for an answer of the API server that is no success. Pure."""
+    try:
+        said = json.loads(text)
+        message, reason = str(said.get("message") or text), str(said.get("reason") or "")
+    except (ValueError, AttributeError):
+        message, reason = text.strip()[:500] or f"status {status}", ""
+    wait = float(retry_after) if re.fullmatch(r"\d{1,4}", retry_after) else None
+    if status == 404:
+        return NotFound(message)
+    if status == 409 and reason == "AlreadyExists":
+        return Conflict(message, reason=reason)
+    if status in (409, 429) or status >= 500:
+        # 409 Conflict: somebody changed it meanwhile; a quota's bookkeeping gives it when many Pods are made.
+        return RemoteUnavailable(
+            f"{what}: {message}", retry_after=wait, reason="ApiServerUnavailable" if status != 409 else reason
+        )
+    if status in (401, 403):
+        return PermissionDenied(
+            message, reason=forbidden_reason(message) if status == 403 else "Unauthorized"
+        )
+    return InvalidResource(message, reason=reason)
+
+
+_FORBIDDEN = (
+    (r"exceeded quota|insufficient quota|failed quota", "QuotaExceeded"),
+    (r"violates PodSecurity", "PodSecurityDenied"),
+    (r"(maximum|minimum) \S+ usage per |limit to request ratio per ", "LimitRangeViolated"),
+    (r"RuntimeClass.* not found", "RuntimeClassNotFound"),
+    (r"service ?account .*not found", "ServiceAccountNotFound"),
+    (r"no PriorityClass with name", "PriorityClassNotFound"),
+    (r"is being terminated", "NamespaceTerminating"),
+    (r"ValidatingAdmissionPolicy", "PolicyDenied"),
+    (r"admission webhook", "WebhookDenied"),
+    (r" cannot \S+ resource ", "OperatorNotAllowed"),
+)
+
+
+def forbidden_reason(message: str) -> str:
+    """What kind of Forbidden it is: the API server tells them apart by message only (seen on 1.35)."""
+    for pattern, reason in _FORBIDDEN:
+        if re.search(pattern, message, re.IGNORECASE):
+            return reason
+    return "Forbidden"

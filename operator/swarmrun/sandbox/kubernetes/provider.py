@@ -1,0 +1,287 @@
+"""`ports.SandboxProvider` over the Kubernetes API: one Pod a sandbox, in the run's namespace.
+
+Nothing here waits for a Pod: `ensure` makes it and says `Starting`, and is asked again. A Pod that failed stays
+where it is until it is released, so its cause can be read; one that was deleted by somebody is known as lost by
+the process that made it. (Another process would make it again under the same name, which is sound: whoever asks
+`ensure` loads the commit afterwards.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmrun.errors import (
+    Conflict,
+    InvalidResource,
+    NotFound,
+    PermissionDenied,
+    SandboxLost,
+    SandboxRefused,
+    SwarmRunError,
+)
+from swarmrun.kube import names
+from swarmrun.kube.api import KubeApi
+from swarmrun.kube.loss import PodState, read_events, read_pod
+from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
+from swarmrun.ports import SandboxSpec, SandboxState
+from swarmrun.sandbox.client import SandboxClient
+from swarmrun.sandbox.kubernetes import enforcement, manifest
+from swarmrun.sandbox.tokens import token, token_sha256
+
+HEALTH_SECONDS = 1.0
+"""For one look at a server that has just started."""
+ENFORCED_WITHIN = 20.0
+"""Seconds from the first look until policies must hold. On the test cluster it takes 1.0–1.5; large clusters with
+many policies need more. Arbitrary."""
+ANSWERS_WITHIN = 60.0
+"""Seconds from a container's start until its server must answer the brain (arbitrary)."""
+EVENTS_AFTER = 2.5
+"""Seconds after its making from which a Pod that has not started is asked for its Events: earlier there are none
+that matter (a missing volume source is told after 3), and most Pods run by then."""
+
+
+@dataclass
+class _Seen:
+    """What this process knows of one sandbox."""
+
+    since: float = field(default_factory=time.monotonic)
+    """When its container was first seen running."""
+    fenced: bool = False
+    client: PodSandbox | None = None
+
+
+class KubernetesProvider:
+    """The sandboxes of one run. `master_key` gives each its token; `network` says who the brain is."""
+
+    isolation = "pod"
+
+    def __init__(
+        self,
+        api: KubeApi,
+        place: RunPlace,
+        master_key: bytes,
+        options: PodOptions,
+        network: NetworkOptions,
+    ) -> None:
+        self._api = api
+        self._place = place
+        self._master_key = master_key
+        self._options = options
+        self._network = network
+        self._core = f"/api/v1/namespaces/{place.namespace}"
+        self._made: dict[str, float] = {}
+        self._once: set[str] = set()
+        self._seen: dict[str, _Seen] = {}
+
+    # ------------------------------------------------------------ protocol
+
+    async def ensure(self, spec: SandboxSpec) -> SandboxState:
+        """Raises RemoteUnavailable when the API server does not answer."""
+        try:
+            state = await self._look(spec.id)
+        except NotFound:
+            if spec.id in self._made:
+                return SandboxState("Lost", "Deleted", f"the Pod of sandbox {spec.id} was deleted")
+            return await self._create(spec)
+        if state.phase != "Running":
+            return SandboxState(state.phase, state.reason, state.message)
+        return await self._usable(spec, state)
+
+    async def connect(self, sandbox_id: str) -> SandboxClient:
+        seen = self._seen.get(sandbox_id)
+        if seen is not None and seen.client is not None and seen.client.usable():
+            return seen.client
+        state = await self._look(sandbox_id, missing_is_lost=True)
+        if state.phase != "Running":
+            raise SandboxLost(state.message or f"sandbox {sandbox_id} does not run", reason=state.reason)
+        return self._client(sandbox_id, state.ip)
+
+    async def release(self, sandbox_id: str) -> None:
+        seen = self._seen.pop(sandbox_id, None)
+        if seen is not None and seen.client is not None and seen.client.usable():
+            await seen.client.close()
+        await self._api.delete(self._path(sandbox_id))
+        self._made.pop(sandbox_id, None)
+
+    async def release_run(self, run: str) -> None:
+        """Deletes the run's Pods, its git Pod too (which is made again where it is still needed)."""
+        for sandbox_id in list(self._seen):
+            seen = self._seen.pop(sandbox_id)
+            if seen.client is not None and seen.client.usable():
+                await seen.client.close()
+        place = RunPlace(self._place.namespace, run, self._place.name)
+        await self._api.delete(f"{self._core}/pods", labelSelector=names.selector(place))
+        self._made.clear()
+
+    # ------------------------------------------------------------ making
+
+    async def _create(self, spec: SandboxSpec) -> SandboxState:
+        """The fence stands before the Pod does."""
+        networking = f"/apis/networking.k8s.io/v1/namespaces/{self._place.namespace}/networkpolicies"
+        hashed = token_sha256(token(self._master_key, spec.id))
+        try:
+            await self._make_once(networking, manifest.sandbox_policy(self._place, spec, self._network))
+            if manifest.carries_server(spec, self._options):
+                await self._make_once(f"{self._core}/configmaps", manifest.server_files(self._place))
+            pod = manifest.sandbox_pod(self._place, spec, self._options, token_sha256=hashed)
+            await self._make(f"{self._core}/pods", pod)
+        except (PermissionDenied, InvalidResource, NotFound) as exc:
+            # The API server's own words; NotFound is the namespace.
+            reason = exc.reason if not isinstance(exc, NotFound) else "NamespaceNotFound"
+            return SandboxState("Refused", reason or "PodInvalid", exc.message)
+        self._made[spec.id] = time.monotonic()
+        return SandboxState("Starting", "Created")
+
+    async def _make_once(self, path: str, body: dict[str, Any]) -> None:
+        name = body["metadata"]["name"]
+        if name not in self._once:
+            await self._make(path, body)
+            self._once.add(name)
+
+    async def _make(self, path: str, body: dict[str, Any]) -> None:
+        try:
+            await self._api.create(path, body)
+        except Conflict:
+            return  # Made by a call before this one whose answer was lost.
+
+    # ------------------------------------------------------------ looking
+
+    async def _look(self, sandbox_id: str, *, missing_is_lost: bool = False) -> PodState:
+        """Raises NotFound where there is no Pod."""
+        name = names.pod_name(self._place, sandbox_id)
+        try:
+            pod = await self._api.get(self._path(sandbox_id))
+        except NotFound:
+            if missing_is_lost:
+                return PodState("Lost", "Deleted", f"Pod {name} of sandbox {sandbox_id} is gone")
+            raise
+        state = read_pod(pod)
+        young = time.monotonic() - self._made.get(sandbox_id, -EVENTS_AFTER) < EVENTS_AFTER
+        if state.look_at_events and not young:
+            about = [name, manifest.claim_name(name)] if self._options.storage_class else [name]
+            for involved in about:
+                found = await self._api.get(
+                    f"{self._core}/events", fieldSelector=f"involvedObject.name={involved}"
+                )
+                if verdict := read_events(found.get("items") or []):
+                    return verdict
+        return state
+
+    async def _usable(self, spec: SandboxSpec, state: PodState) -> SandboxState:
+        """A running Pod whose server answers us, and from which nothing answers that must not."""
+        seen = self._seen.setdefault(spec.id, _Seen())
+        client = self._client(spec.id, state.ip)
+        try:
+            await client.health(timeout_s=HEALTH_SECONDS)
+            if not seen.fenced:
+                verdict = await self._fenced(spec, client, time.monotonic() - seen.since)
+                if verdict is not None:
+                    return verdict
+                seen.fenced = True
+        except SandboxRefused as exc:
+            return SandboxState("Refused", "ProtocolMismatch", str(exc))
+        except SandboxLost as exc:
+            now = await self._look(spec.id, missing_is_lost=True)
+            if now.phase != "Running":
+                return SandboxState(now.phase, now.reason, now.message)
+            if seen.fenced:
+                return SandboxState("Lost", "NotAnswering", str(exc))
+            if time.monotonic() - seen.since < ANSWERS_WITHIN:
+                return SandboxState("Starting", "NotAnswering", str(exc))
+            return SandboxState(
+                "Refused",
+                "SandboxNotReachable",
+                f"{exc}: its Pod runs at {state.ip}, but the operator cannot reach port {manifest.PORT}; "
+                "does another NetworkPolicy stand in between?",
+            )
+        return SandboxState("Ready")
+
+    async def _fenced(self, spec: SandboxSpec, client: SandboxClient, waited: float) -> SandboxState | None:
+        """None when nothing forbidden answers."""
+        if self._network.waive_enforcement:
+            return None
+        addresses = [*self._network.forbidden, *self._neighbour(spec.id)]
+        # With open egress a public address of the API server is granted like any other.
+        line = enforcement.command(addresses, api_server=not spec.egress)
+        result = await client.exec(line, timeout_s=10)
+        found = enforcement.answered(result)
+        if found is None:
+            why = f"the network trial did not run in sandbox {spec.id}: {result.stdout.strip()[-300:]}"
+            return SandboxState("Refused", "NetworkTrialFailed", why)
+        if not found:
+            return None
+        said = f"{', '.join(found)} can be reached from sandbox {spec.id}"
+        if waited < ENFORCED_WITHIN:
+            return SandboxState("Starting", "NetworkPolicyPending", said)
+        return SandboxState(
+            "Refused",
+            "NetworkPolicyNotEnforced",
+            f"{said}, {waited:.0f} s after its start: this cluster does not enforce NetworkPolicy, or another "
+            "policy of the namespace allows it (policies add up)",
+        )
+
+    def _neighbour(self, sandbox_id: str) -> list[str]:
+        """Another sandbox of the run that is known to answer."""
+        for other, seen in self._seen.items():
+            if other != sandbox_id and seen.fenced and seen.client is not None:
+                return [seen.client.address]
+        return []
+
+    # ------------------------------------------------------------ clients
+
+    def _client(self, sandbox_id: str, ip: str) -> PodSandbox:
+        seen = self._seen.setdefault(sandbox_id, _Seen())
+        host = f"[{ip}]" if ":" in ip else ip
+        address = f"{host}:{manifest.PORT}"
+        if seen.client is None or seen.client.address != address or not seen.client.usable():
+            boot_id = seen.client.boot_id if seen.client is not None else ""
+            secret = token(self._master_key, sandbox_id)
+            seen.client = PodSandbox(self, sandbox_id, secret, address, boot_id)
+        return seen.client
+
+    async def why_lost(self, sandbox_id: str, exc: SandboxLost) -> SandboxLost:
+        """The cause that stands on the Pod, else what was seen."""
+        try:
+            state = await self._look(sandbox_id, missing_is_lost=True)
+        except SwarmRunError:
+            return exc
+        if state.phase in ("Lost", "Refused"):
+            return SandboxLost(state.message, reason=state.reason)
+        return SandboxLost(f"{exc.message}; its Pod runs", reason="NotAnswering")
+
+    def _path(self, sandbox_id: str) -> str:
+        return f"{self._core}/pods/{names.pod_name(self._place, sandbox_id)}"
+
+
+class PodSandbox(SandboxClient):
+    """A client that, when its sandbox is lost, asks the Pod for the cause."""
+
+    def __init__(
+        self, provider: KubernetesProvider, sandbox_id: str, secret: str, address: str, boot_id: str
+    ) -> None:
+        super().__init__(sandbox_id, secret, url=f"http://{address}", boot_id=boot_id)
+        self.address = address
+        self._provider = provider
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    def usable(self) -> bool:
+        """On this event loop, and not closed."""
+        return not self._closed and self._loop is asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        self._closed = True
+        await super().close()
+
+    async def _call(
+        self, op: str, arguments: dict[str, Any], payload: bytes = b"", **more: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        try:
+            return await super()._call(op, arguments, payload, **more)
+        except SandboxLost as exc:
+            if self._closed or op == "health":
+                raise
+            raise await self._provider.why_lost(self.id, exc) from exc
