@@ -1,9 +1,9 @@
 """All figures: runs the benches one after the other, prints one table, writes build/bench/*.json.
 
-    python bench/all.py [NAME …]        NAME: engine, sandbox, runs, tests …; default all that can be run here
+    python bench/all.py [NAME …]        NAME: runs, engine, sandbox; default all
 
 Nothing is asserted: a figure that is missed is marked, and its note says where the time goes. The machine's load
-before each bench stands in its rows: on a busy machine figures are worse.
+before each bench is told with it: on a busy machine figures are worse.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench"
 
 BENCHES = {
-    "runs": ["bench/run_bench.py"],
-    "engine": ["bench/durable_bench.py"],
-    "sandbox": ["bench/sandbox_bench.py"],
+    "runs": ("whole runs, models simulated, everything else real", "bench/run_bench.py"),
+    "engine": ("the durable engine alone, activities that only sleep", "bench/durable_bench.py"),
+    "sandbox": ("one sandbox alone", "bench/sandbox_bench.py"),
 }
-"""Programs that print a JSON list of figures, or write one to build/bench/<name>.json."""
+"""What it measures, and the program: it prints a JSON list of figures, or writes one to build/bench/<name>.json."""
 
 
 def main(*wanted: str) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    tables: list[str] = []
     failed = False
     for name in wanted or BENCHES:
-        print(f"{name} …", file=sys.stderr, flush=True)
+        what, program = BENCHES[name]
+        print(f"{name}: {what} …", file=sys.stderr, flush=True)
         load = os.getloadavg()[0]
-        done = subprocess.run(
-            [sys.executable, *BENCHES[name]], cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ}
-        )
+        done = subprocess.run([sys.executable, program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             failed = True
             print(f"{name} ended with {done.returncode}", file=sys.stderr)
             continue
         file = OUT / f"{name}.json"
-        figures = json.loads(done.stdout if done.stdout.lstrip().startswith("[") else file.read_text())
-        if load > 1:
-            for figure in figures:
-                figure["note"] = "; ".join(filter(None, [figure["note"], f"load {load:.1f} before"]))
+        figures: list[dict[str, Any]] = json.loads(
+            done.stdout if done.stdout.lstrip().startswith("[") else file.read_text()
+        )
+        tables.append(f"{what} (load {load:.1f} before)\n{table(figures)}")
+        for figure in figures:
+            figure["note"] = "; ".join(filter(None, [figure["note"], f"load {load:.1f} before"]))
         file.write_text(json.dumps(figures, indent=1) + "\n")
-        rows += figures
     print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, {platform.platform()}\n")
-    print(table(rows))
+    print("\n\n".join(tables))
     sys.exit(failed)
 
 
