@@ -25,7 +25,7 @@ def main() -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    for noisy in ("httpx", "azure", "kopf.activities", "aiohttp.access"):
+    for noisy in ("httpx", "httpx2", "agent_framework", "azure", "kopf.objects", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
     from swarmrun.controller.settings import OperatorSettings

@@ -24,6 +24,7 @@ from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
 from swarmrun.controller.wanted import Said, Wanted, instance_of, wanted, words
 from swarmrun.controller.worlds import Worlds
+from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
@@ -147,7 +148,9 @@ class Reconciler:
         self._worlds.remove(instance)
         self._engine.purge_orchestration(instance)
 
-    def _waiting(self, memory: Memory, run: SwarmRun, instance: str, exc: Exception) -> RunReport:
+    def _waiting(
+        self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError | grpc.RpcError
+    ) -> RunReport:
         """Something that is not the run's fault is missing: said, and looked at again."""
         if isinstance(exc, SwarmRunError):
             reason, message = exc.reason, str(exc)
@@ -246,6 +249,6 @@ def _ttl(run: SwarmRun, finished: datetime | None) -> float | None:
     return max(0.0, (finished + timedelta(seconds=ttl) - datetime.now(UTC)).total_seconds())
 
 
-def _detail(exc: Exception) -> str:
-    code: Any = getattr(exc, "code", None)
-    return str(code().name) if callable(code) else type(exc).__name__
+def _detail(exc: grpc.RpcError) -> str:
+    code = exc.code() if isinstance(exc, (grpc.Call, LocalError)) else None
+    return code.name if code else type(exc).__name__

@@ -31,6 +31,10 @@ def registry(attendants: Attendants, sweep: Sweep) -> kopf.OperatorRegistry:
         settings.watching.connect_timeout = 10
         settings.posting.enabled = False
 
+    @kopf.on.login(registry=made)
+    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
     @kopf.on.event(GROUP, "swarmclasses", registry=made)
     async def shown_class(type: str | None, body: kopf.Body, **_: Any) -> None:
         attendants.see_class(plain(body), deleted=type == "DELETED")
