@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from swarmrun.errors import PermissionDenied
+
 # ---------------------------------------------------------------- sandboxes
 
 
@@ -332,3 +334,75 @@ class PullRequests(Protocol):
     """The pull requests of one repository on its host. Raises PublishRefused, PermissionDenied, RemoteUnavailable."""
 
     async def open_or_update(self, *, head: str, base: str, title: str, body: str) -> PullRequest: ...
+
+
+@dataclass(frozen=True)
+class RemoteState:
+    """What a remote is before a run starts."""
+
+    base_commit: str
+    """Tip of the base branch; the fixed first commit when the remote is empty."""
+    branch: str
+    """The base branch: the one asked for, else the remote's default."""
+    default_branch: str
+    """Empty when the remote names none."""
+    empty: bool
+    """True when the remote has no branch at all."""
+    push: str
+    """`ok`, or why pushing is refused, in the remote's words."""
+
+    def require_push(self) -> None:
+        """Raises PermissionDenied when pushing was refused."""
+        if self.push != "ok":
+            raise PermissionDenied(
+                f"no permission to push: {self.push}",
+                mend="give the credential write access to the repository",
+                reason="PushDenied",
+            )
+
+
+@dataclass(frozen=True)
+class Published:
+    branch: str
+    """Where the commit is now."""
+    commit: str
+    beside: bool
+    """True when `branch` is not the one asked for, because that one holds somebody else's work."""
+    already: bool
+    """True when it was there before this call."""
+
+
+class RepositoryAccess(Protocol):
+    """One run's way between its bare repository and the remote: direct on one machine, a git Pod in a cluster.
+
+    Called from worker threads. Every call may raise RemoteUnavailable (also while the way is being made: asked
+    again), PermissionDenied, NotFound, GitError.
+    """
+
+    def preflight(self, branch: str) -> RemoteState:
+        """`branch` empty: the remote's default."""
+        ...
+
+    def check_pull_requests(self) -> None:
+        """Raises what would keep a pull request from being opened, as far as it shows beforehand."""
+        ...
+
+    def find_published(self, branch: str, spec_hash: str) -> Published:
+        """Where a run of this spec was published before. Raises NotFound."""
+        ...
+
+    def fetch(self, commit: str, *, branch: str) -> None:
+        """Brings the commit with its history into the run's repository. Idempotent."""
+        ...
+
+    def publish(self, commit: str, *, branch: str, base_branch: str = "", base_commit: str = "") -> Published:
+        """Pushes a commit that the run's repository holds, never over somebody else's work. Idempotent.
+
+        `base_branch` is made in an empty remote. `base_commit` is one that the remote has (less is sent then).
+        Raises PublishRefused too.
+        """
+        ...
+
+    def open_pull_request(self, *, head: str, base: str, title: str, body: str) -> PullRequest:
+        """Opens it, or updates the one that is open. Raises PublishRefused too."""
+        ...

@@ -9,7 +9,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -97,7 +97,7 @@ Scenario = Callable[[Cluster], Awaitable[Any]]
 
 
 @pytest.fixture
-def in_cluster() -> Iterator[Callable[..., Any]]:
+def in_cluster() -> Callable[..., Any]:
     """Runs a coroutine function in a namespace of its own, which enforces the restricted standard."""
 
     def run(scenario: Scenario, **labels: str) -> Any:
@@ -120,4 +120,4 @@ def in_cluster() -> Iterator[Callable[..., Any]]:
 
         return asyncio.run(go())
 
-    yield run
+    return run

@@ -5,7 +5,6 @@ from __future__ import annotations
 from swarmrun.activities.world import BASE, RunWorld
 from swarmrun.api.swarmclass import AgentRole
 from swarmrun.errors import NotFound
-from swarmrun.git.publish import find_published
 from swarmrun.models.ledger import require_prices
 from swarmrun.steps import Preflight, RunRef
 
@@ -14,17 +13,18 @@ def preflight(world: RunWorld, _: RunRef) -> Preflight:
     """Raises InvalidResource, NotFound, PermissionDenied, RemoteUnavailable, each naming the mend."""
     snapshot = world.snapshot
     _models(world)
-    remote = world.remote()
+    remote = world.access
     found = remote.preflight(snapshot.repository.branch or "")
     already = ""
     if not found.empty:
         try:
-            already = find_published(remote, snapshot.branch, snapshot.spec_hash).commit
+            already = remote.find_published(snapshot.branch, snapshot.spec_hash).commit
         except NotFound:
             already = ""
     found.require_push()
-    world.repo.init()
-    remote.fetch(world.repo, found.base_commit, branch=found.branch)
+    if snapshot.publish.pull_request.enabled:
+        remote.check_pull_requests()  # a missing token or an unknown host is told now, not when all is paid
+    remote.fetch(found.base_commit, branch=found.branch)
     world.repo.record(found.base_commit)
     world.store.put(BASE, found.base_commit.encode())
     return Preflight(

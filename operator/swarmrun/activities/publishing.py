@@ -7,7 +7,6 @@ from swarmrun.activities.pull_request_body import body
 from swarmrun.activities.world import AUTHOR, RunWorld
 from swarmrun.errors import PermanentError, SwarmRunError
 from swarmrun.git import trailers
-from swarmrun.git.publish import publish as push
 from swarmrun.report import RunReport
 from swarmrun.steps import Evidence, PublishDone, PublishResult, Saved, SaveReport
 
@@ -24,16 +23,16 @@ def publish(world: RunWorld, given: PublishResult) -> PublishDone:
     """Raises PublishRefused, PermissionDenied, RemoteUnavailable. Published once, however often it is called."""
     snapshot, repo = world.snapshot, world.repo
     repo.ensure(given.commit)
-    remote = world.remote()
     tip = marked(world, given.commit)
-    done = push(repo, remote, branch=snapshot.branch, commit=tip, base_branch=given.base_branch)
+    base = given.base_commit
+    done = world.access.publish(tip, branch=snapshot.branch, base_branch=given.base_branch, base_commit=base)
     text = f"published as {done.branch}"
     if done.beside:
         text += f": {snapshot.branch} holds somebody else's commits"
     for task, head in given.tasks.items():
         repo.ensure(head)
         try:
-            push(repo, remote, branch=snapshot.task_branch(task), commit=head)
+            world.access.publish(head, branch=snapshot.task_branch(task), base_commit=base)
         except PermanentError as exc:  # the result is there
             text += f"; no task branch for {task}: {exc}"
     pull_request = ""
@@ -63,16 +62,11 @@ def marked(world: RunWorld, commit: str) -> str:
 
 def _pull_request(world: RunWorld, given: PublishResult, branch: str) -> tuple[str, str]:
     """The URL, or why there is none: the branch is published already, a refused pull request loses nothing."""
-    hosts = world.pull_requests()
-    if hosts is None:
-        return "", "no pull request: the repository's host is not known (spec.publish.pullRequest.provider)"
     report = RunReport.model_validate(world.get(given.report))
     title = world.snapshot.publish.pull_request.title or _title(world.snapshot.goal)
     try:
-        made = world.run(
-            hosts.open_or_update(
-                head=branch, base=given.base_branch, title=title, body=body(report, world.snapshot)
-            ),
+        made = world.access.open_pull_request(
+            head=branch, base=given.base_branch, title=title, body=body(report, world.snapshot)
         )
     except SwarmRunError as exc:
         if exc.retryable:

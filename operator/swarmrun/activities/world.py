@@ -15,6 +15,7 @@ from swarmrun.api.plan import Plan
 from swarmrun.api.resolve import Snapshot, amount
 from swarmrun.api.swarmclass import AgentRole, Tier
 from swarmrun.errors import BudgetExceeded, SandboxLost
+from swarmrun.git.direct import DirectAccess
 from swarmrun.git.remote import Remote
 from swarmrun.git.repo import RunRepo
 from swarmrun.models.ledger import cost, record, require_prices
@@ -24,6 +25,7 @@ from swarmrun.ports import (
     ModelClient,
     Profile,
     PullRequests,
+    RepositoryAccess,
     Sandbox,
     SandboxProvider,
     SandboxSpec,
@@ -58,10 +60,17 @@ class RunWorld:
     model_of: Callable[[Tier], ModelClient]
     remote: Callable[[], Remote]
     pull_requests: Callable[[], PullRequests | None]
+    repository: RepositoryAccess | None = None
+    """By what the remote is reached. None: directly, by `remote` and `pull_requests`."""
     caches: dict[str, Any] = field(default_factory=dict[str, Any])
     """What can be read again from the store; bounded by who puts it there."""
     seen: set[str] = field(default_factory=set[str])
     """Sandboxes that this process has had in hand."""
+
+    @cached_property
+    def access(self) -> RepositoryAccess:
+        """The only way to the remote that a step takes."""
+        return self.repository or DirectAccess(self.repo, self.remote, self.pull_requests, self.run)
 
     # ------------------------------------------------------------ models
 

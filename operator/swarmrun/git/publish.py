@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from swarmrun.errors import Conflict, NotFound, PublishRefused, RemoteUnavailable
 from swarmrun.git import trailers
@@ -21,23 +20,13 @@ from swarmrun.git.command import Output, checked_sha
 from swarmrun.git.remote import FIRST_COMMIT, Remote, check_branch
 from swarmrun.git.remote_errors import words
 from swarmrun.git.repo import RunRepo
+from swarmrun.ports import Published
 
 # Names tried before giving up, and tries against somebody who pushes at the same moment (both arbitrary).
 _NAMES = 20
 _RACES = 5
 # Commits looked through for a trailer: people put a few on top of a published branch.
 _DEPTH = 50
-
-
-@dataclass(frozen=True)
-class Published:
-    branch: str
-    """Where the commit is now."""
-    commit: str
-    beside: bool
-    """True when `branch` is not the one asked for, because that one holds somebody else's work."""
-    already: bool
-    """True when it was there before this call."""
 
 
 def publish(

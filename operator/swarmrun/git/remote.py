@@ -10,7 +10,6 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from swarmrun.git.intake import TOLERATED
 from swarmrun.git.objects import EMPTY_TREE, Objects
 from swarmrun.git.remote_errors import translate
 from swarmrun.git.repo import RunRepo
+from swarmrun.ports import RemoteState
 
 # The first commit of an empty remote. Fixed, so that every attempt on every machine makes the same one.
 _FIRST_AUTHOR, _FIRST_DATE, _FIRST_MESSAGE = (
@@ -37,31 +37,6 @@ FIRST_COMMIT = sha1(b"commit %d\0" % len(_FIRST_BODY) + _FIRST_BODY).hexdigest()
 """The id of that commit."""
 
 _PROBE = "refs/heads/swarmrun-preflight-probe"
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """What a remote is before a run starts."""
-
-    base_commit: str
-    """Tip of the base branch; FIRST_COMMIT when the remote is empty."""
-    branch: str
-    """The base branch: the one asked for, else the remote's default."""
-    default_branch: str
-    """Empty when the remote names none."""
-    empty: bool
-    """True when the remote has no branch at all."""
-    push: str
-    """`ok`, or why pushing is refused, in the remote's words."""
-
-    def require_push(self) -> None:
-        """Raises PermissionDenied when pushing was refused."""
-        if self.push != "ok":
-            raise PermissionDenied(
-                f"no permission to push: {self.push}",
-                mend="give the credential write access to the repository",
-                reason="PushDenied",
-            )
 
 
 class Remote:
@@ -100,7 +75,7 @@ class Remote:
         """Branches and their tips. Raises NotFound (no such repository), PermissionDenied, RemoteUnavailable."""
         return self._refs()[0]
 
-    def preflight(self, branch: str = "") -> Preflight:
+    def preflight(self, branch: str = "") -> RemoteState:
         """Resolves the base branch and tries whether pushing is allowed; changes nothing on the remote.
 
         The probe is a dry-run push: the host checks the credential's right to write before it takes data. With a
@@ -113,7 +88,7 @@ class Remote:
         heads, default = self._refs()
         if not heads:
             chosen = branch or default or "main"
-            return Preflight(FIRST_COMMIT, chosen, default, True, self._try_push())
+            return RemoteState(FIRST_COMMIT, chosen, default, True, self._try_push())
         # Old hosts name no default branch when HEAD points nowhere; a single branch needs no name.
         chosen = branch or default or (next(iter(heads)) if len(heads) == 1 else "")
         if chosen not in heads:
@@ -123,7 +98,7 @@ class Remote:
                 mend=f"set spec.repository.branch; there are: {', '.join(near)}",
                 reason="BranchNotFound",
             )
-        return Preflight(heads[chosen], chosen, default, False, self._try_push())
+        return RemoteState(heads[chosen], chosen, default, False, self._try_push())
 
     def history(self, branch: str, *, depth: int = 1) -> list[tuple[str, str, str]]:
         """The newest commits of a branch as (id, committer `Name <email>`, message), newest first.
