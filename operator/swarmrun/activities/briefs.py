@@ -46,7 +46,7 @@ def _write(world: RunWorld, given: Turn) -> tuple[str, str]:
             world.snapshot,
             guide=repomap.guide(paths, read),
             map="" if brief.empty else repomap.repo_map(paths, read),
-            skills=_skills(world, list(world.snapshot.skills)),
+            skills=_skills(world, list(world.snapshot.skills), base=brief.base),
             evidence=evidence,
             empty=brief.empty,
             plan=world.plan(brief.plan) if brief.kept else None,

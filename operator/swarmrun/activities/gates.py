@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 
 from swarmrun.activities.commands import run_to_end
-from swarmrun.activities.merging import message
+from swarmrun.activities.merging import LOCKFILES, message
 from swarmrun.activities.sandboxes import load, set_up
 from swarmrun.activities.world import AUTHOR, RunWorld
 from swarmrun.api.run import Gate
@@ -24,6 +24,7 @@ from swarmrun.verifying.gates import (
 )
 
 BASELINE = "gates/baseline.json"
+LOCKFILE_SECONDS = 300
 OUTCOMES = TypeAdapter(list[GateOutcome])
 
 
@@ -115,8 +116,13 @@ def _runnable(world: RunWorld, outcomes: list[GateOutcome]) -> list[GateOutcome]
 def _fixed(world: RunWorld, given: RunGates, box: Sandbox, gates: Sequence[Gate]) -> str:
     """Formatters and safe lint fixes cost no model; what they change is a commit of its own."""
     fixes = [g for g in gates if g.fix]
-    if not fixes:
+    merged = world.store.list(LOCKFILES) if given.round == 0 else []
+    lockfiles = [command for key in merged for command in world.get(key)]
+    if not fixes and not lockfiles:
         return given.commit
+    for command in dict.fromkeys(lockfiles):
+        # Best effort: without network most package managers cannot, and the older lockfile stays.
+        world.run(run_to_end(box, command, timeout_s=LOCKFILE_SECONDS))
     for gate in fixes:
         world.run(run_to_end(box, gate.fix, timeout_s=gate.timeout_seconds))
     taken = world.run(box.checkpoint(since=given.commit, message="safe fixes"))
@@ -127,7 +133,7 @@ def _fixed(world: RunWorld, given: RunGates, box: Sandbox, gates: Sequence[Gate]
     commit = world.repo.commit_tree(
         world.repo.tree_of(taken.commit),
         [given.commit],
-        message(world, f"Apply safe fixes ({', '.join(g.name for g in fixes)})"),
+        message(world, f"Apply safe fixes ({', '.join([*lockfiles, *(g.name for g in fixes)])})"),
         AUTHOR,
         world.date(f"fixes-{given.round}-{given.commit[:12]}"),
     )

@@ -13,6 +13,8 @@ from swarmrun.merging.plumbing import Signature
 from swarmrun.steps import Merge, Merged, Order, Ordered
 
 INTEGRATION = "integration"
+LOCKFILES = "lockfiles"
+"""Artifacts: commands that make lockfiles anew; run in the integration sandbox before the gates."""
 
 
 def order(world: RunWorld, given: Order) -> Ordered:
@@ -43,6 +45,8 @@ def merge(world: RunWorld, given: Merge) -> Merged:
     # What git merged by itself is no conflict; what the guards say of it is told all the same.
     files = [MergedFile(path=r.path, how=MergeHow(r.how)) for r in outcome.resolutions if r.how != "Clean"]
     findings = [f.message[:300] for f in outcome.findings if f.severity == "hard"][:5]
+    if outcome.commands:
+        world.put(f"{LOCKFILES}/{given.task}.json", list(outcome.commands))
     if outcome.commit:
         repo.hold(outcome.commit)
         repo.record(outcome.commit, given.integration)

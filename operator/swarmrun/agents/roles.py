@@ -23,13 +23,11 @@ class RoleSpec(ApiModel):
     tools: tuple[str, ...] = ()
     """Names of the toolset. `edit_file` stands for whatever the model's profile edits with."""
     tier: Literal["premium", "standard", "light"] = "standard"
-    """Default; a class may say otherwise."""
+    """What `api.swarmclass.DEFAULT_ROLES` says, too; a class may say otherwise."""
     must_write: bool = False
     """An empty diff, computed by the brain, is no result."""
     writes: tuple[str, ...] = ()
     """Paths it may write at all, `<task>` standing for the task's id. Empty: anywhere."""
-    max_turns: int = 60
-    """Upper bound of the role itself; the run's budget may be tighter."""
     ends_by: Literal["finish", "submit_plan", "answer"] = "finish"
     """`answer`: one structured answer, no tools (judge)."""
     prompt: str = ""

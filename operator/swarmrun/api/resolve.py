@@ -101,9 +101,18 @@ def spec_hash(run: SwarmRun) -> str:
 
 
 def resolve(
-    run: SwarmRun, cls: SwarmClass, *, instance: str, attempt: int = 1, guards: bool = True
+    run: SwarmRun,
+    cls: SwarmClass,
+    *,
+    instance: str,
+    attempt: int = 1,
+    guards: bool = True,
+    own_machine: bool = False,
 ) -> Snapshot:
-    """Raises InvalidResource where the run leaves what the class allows."""
+    """Raises InvalidResource where the run leaves what the class allows.
+
+    `own_machine`: the run's author and the class's are one person, who may open their own network.
+    """
     spec, given = run.spec, cls.spec
     check_namespace(run.metadata.namespace, cls)
     check_repository(spec.repository.url, cls)
@@ -134,10 +143,14 @@ def resolve(
         max_tasks=spec.plan.max_tasks,
         limits=_limits(spec.budget, given.ceilings, cls),
         parallelism=parallelism,
-        sandbox=_sandbox(spec.sandbox, given.sandbox, cls),
+        sandbox=_sandbox(spec.sandbox, given.sandbox, cls, own_machine),
         gates=spec.gates or given.gates,
         threshold=threshold,
-        rubric=spec.judge.rubric or given.judge.rubric or list(DEFAULT_RUBRIC),
+        rubric=[
+            *(spec.judge.rubric or given.judge.rubric or DEFAULT_RUBRIC),
+            # A given plan carries its criteria itself; beside the planner's they join the rubric.
+            *([] if spec.plan.tasks else spec.plan.criteria),
+        ],
         max_fix_rounds=spec.judge.max_fix_rounds,
         samples=spec.judge.samples,
         skills=list(spec.skills),
@@ -215,8 +228,10 @@ def _limits(budget: Budget, ceilings: Budget, cls: SwarmClass) -> Limits:
     return Limits(tokens=tokens, turns=turns, duration_seconds=duration, cost=budget.cost or ceilings.cost)
 
 
-def _sandbox(asked: SandboxOptions, given: SandboxOptions, cls: SwarmClass) -> SandboxOptions:
-    if asked.egress.enabled and not given.egress.enabled and cls.metadata.name != "local":
+def _sandbox(
+    asked: SandboxOptions, given: SandboxOptions, cls: SwarmClass, own_machine: bool
+) -> SandboxOptions:
+    if asked.egress.enabled and not given.egress.enabled and not own_machine:
         raise InvalidResource(
             f"spec.sandbox.egress.enabled: SwarmClass {cls.metadata.name} grants no open egress",
             field="spec.sandbox.egress.enabled",

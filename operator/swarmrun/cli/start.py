@@ -155,7 +155,7 @@ def _dry_run(composed: Composed, output: Output) -> None:
 
     run = absolute_run(composed.run, composed.source_dir)
     cls = absolute_class(composed.cls, composed.source_dir)
-    resolve(run, cls, instance=run.metadata.name)
+    resolve(run, cls, instance=run.metadata.name, own_machine=True)
     show.resources([cls, run], output)
 
 

@@ -26,7 +26,6 @@ from swarmrun.api.swarmclass import (
 from swarmrun.errors import InvalidResource
 
 NAME = "local"
-"""`api.resolve` grants open egress to runs of this class: on one's own machine the user decides."""
 
 
 DEFAULT_PARALLELISM = 4

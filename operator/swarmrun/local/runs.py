@@ -140,7 +140,7 @@ class Runs:
             if (directory.path / "run.json").exists():
                 return self._same(directory, run)
             instance = f"{run.metadata.name[:40].rstrip('-')}-{secrets.token_hex(3)}"
-            snapshot = resolve(run, cls, instance=instance, guards=guards)
+            snapshot = resolve(run, cls, instance=instance, guards=guards, own_machine=True)
             file = RunFile(
                 instance=instance,
                 created_at=datetime.now(UTC),

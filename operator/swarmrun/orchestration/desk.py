@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from durabletask import task
@@ -102,7 +102,7 @@ class Desk(Host):
     # ------------------------------------------------------------ time
 
     def now(self) -> datetime:
-        return self.ctx.current_utc_datetime
+        return self.ctx.current_utc_datetime.replace(tzinfo=UTC)
 
     def start_clock(self) -> None:
         """Wall time counts from here; waits for approvals and suspension do not."""
