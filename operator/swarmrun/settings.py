@@ -3,7 +3,7 @@
 | variable | meaning | default |
 | --- | --- | --- |
 | `SWARMRUN_HOME` | runs, engines and artifacts on one machine | `$XDG_STATE_HOME/swarmrun`, `~/.local/state/swarmrun` |
-| `SWARMRUN_LOG` | log level | `WARNING` |
+| `SWARMRUN_LOG` | level of `swarmrun.log` in a run's directory | `WARNING` |
 """
 
 from __future__ import annotations

@@ -25,11 +25,10 @@ from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
 from swarmrun.report import AgentProgress, RunReport
+from swarmrun.settings import settings
 
 LOOK_SECONDS = 0.1
 """How often the engine's memory is looked at for the live view; in-process, so it costs next to nothing."""
-
-log = logging.getLogger("swarmrun.local")
 
 
 class LocalRunner:
@@ -43,6 +42,7 @@ class LocalRunner:
         self._models = Models(self._snapshot, endpoints, self._bridge)
         self._engine = EmbeddedEngine(directory.engine_db)
         self._closed = False
+        self._log = _log_to(directory)
         try:
             self._engine.open()
             self._world = open_world(directory, self._bridge, self._models)
@@ -83,8 +83,14 @@ class LocalRunner:
         if self._closed:
             return
         self._closed = True
+        # No result is taken any more when this is called: what a closed client breaks is not recorded.
+        self._engine.close(cancel=self._end)
+        self._end()
+        logging.getLogger("swarmrun").removeHandler(self._log)
+        self._log.close()
+
+    def _end(self) -> None:
         self._models.close()
-        self._engine.close(cancel=self._bridge.close)
         self._bridge.close()
 
     # ------------------------------------------------------------ looking
@@ -156,6 +162,17 @@ class RemoteRunner:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _log_to(directory: RunDirectory) -> logging.Handler:
+    """`swarmrun.log` of the run's directory: a terminal shows the run, not its log."""
+    handler = logging.FileHandler(directory.path / "swarmrun.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("swarmrun")
+    logger.setLevel(settings().log_level)
+    logger.addHandler(handler)
+    logger.propagate = False
+    return handler
 
 
 _ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
