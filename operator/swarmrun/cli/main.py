@@ -23,7 +23,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")
 
 import typer
 
-from swarmrun.cli import act, doctor, look, models, start, tools
+from swarmrun.cli import act, doctor, look, models, remerge, start, tools
 from swarmrun.cli.failures import report
 from swarmrun.cli.options import Globals
 
@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (start, look, act, doctor, models, tools):
+for room in (start, look, act, remerge, doctor, models, tools):
     room.register(app)
 
 

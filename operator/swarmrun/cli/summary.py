@@ -12,7 +12,15 @@ from typing import Literal
 
 from swarmrun.api.resolve import Snapshot
 from swarmrun.api.run import SwarmRun
-from swarmrun.api.status import AgentStatus, MergeHow, MergeStatus, Phase, ResultStatus, SwarmRunStatus
+from swarmrun.api.status import (
+    AgentPhase,
+    AgentStatus,
+    MergeHow,
+    MergeStatus,
+    Phase,
+    ResultStatus,
+    SwarmRunStatus,
+)
 from swarmrun.cli.events import gate_outcome, judgement_outcome
 from swarmrun.cli.typed import named
 from swarmrun.git import urls
@@ -166,9 +174,12 @@ def next_commands(run: SwarmRun, status: SwarmRunStatus) -> list[str]:
     name = named(run.metadata.name, run.metadata.namespace)
     if not status.phase.terminal:
         return [f"swarmrun resume {name}"]
+    # Whoever wants a parked branch in the result all the same edits it.
+    parked = [a.task for a in status.agents if a.phase is AgentPhase.PARKED]
+    by_hand = [f"swarmrun merge {name} {task} --checkout {task}" for task in parked[:1]]
     if status.result and status.result.branch:
-        return [f"swarmrun diff {name}", git_diff(run.spec.repository.url, status.result)]
-    return [f"swarmrun describe {name}", f"swarmrun logs {name}"]
+        return [*by_hand, f"swarmrun diff {name}", git_diff(run.spec.repository.url, status.result)]
+    return [f"swarmrun describe {name}", f"swarmrun logs {name}", *by_hand]
 
 
 def git_diff(url: str, result: ResultStatus) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.resolve import Snapshot, scheme_and_host
 from swarmrun.api.swarmclass import ModelTier, Tier
 from swarmrun.durable.bridge import Bridge
-from swarmrun.errors import InvalidResource, PermissionDenied
+from swarmrun.errors import Conflict, InvalidResource, PermissionDenied
 from swarmrun.git.credentials import Credential, Token, UserGit
 from swarmrun.git.pull_requests.factory import for_remote
 from swarmrun.git.remote import Remote
 from swarmrun.local.directory import RunDirectory
+from swarmrun.local.lock import Lock, holder
 from swarmrun.local.repository import open_artifacts, open_repo
 from swarmrun.models.client import client_for
 from swarmrun.ports import ModelClient, PullRequests
@@ -70,12 +72,41 @@ def open_world(directory: RunDirectory, bridge: Bridge, models: Models) -> RunWo
         provider=provider,
         bridge=bridge,
         model_of=models,
-        remote=lambda: _remote(snapshot),
+        remote=lambda: remote_of(snapshot),
         pull_requests=lambda: _pull_requests(snapshot),
     )
 
 
-def _remote(snapshot: Snapshot) -> Remote:
+@contextmanager
+def ended(directory: RunDirectory) -> Iterator[RunWorld]:
+    """The world of a run that has ended, for as long as it is worked on. Raises Conflict `NotEnded`."""
+    name = directory.name
+    try:
+        lock = Lock(directory.lock)
+    except Conflict as exc:
+        raise Conflict(
+            f"process {holder(directory.lock)} works on run {name}",
+            mend=f"wait for its end, or `swarmrun cancel {name}`",
+            reason="NotEnded",
+        ) from exc
+    with lock:
+        phase = directory.status().phase
+        if not phase.terminal:
+            raise Conflict(
+                f"run {name} has not ended: {phase}",
+                mend=f"`swarmrun resume {name}` goes on with it, `swarmrun cancel {name}` ends it",
+                reason="NotEnded",
+            )
+        bridge = Bridge()
+        models = Models(directory.snapshot(), {}, bridge)
+        try:
+            yield open_world(directory, bridge, models)
+        finally:
+            models.close()
+            bridge.close()
+
+
+def remote_of(snapshot: Snapshot) -> Remote:
     url = snapshot.repository.url
     token = os.environ.get("SWARMRUN_GIT_TOKEN", "")
     scheme, _ = scheme_and_host(url)
