@@ -294,6 +294,13 @@ class Stage:
         assert state is not None
         return AgentProgress.model_validate_json(state.serialized_custom_status or "{}")
 
+    def idle(self, instance: str) -> bool:
+        """Every step that was begun has ended, and the orchestration has taken note of it."""
+        events = self.engine.history(instance)
+        begun = {e.eventId for e in events if e.HasField("taskScheduled")}
+        over = {e.taskCompleted.taskScheduledId for e in events if e.HasField("taskCompleted")}
+        return begun == over and events[-1].HasField("orchestratorCompleted")
+
     def until(self, fact: Callable[[], Any], timeout: float = 10) -> Any:
         ends = time.monotonic() + timeout
         while not (value := fact()):
