@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarmrun.api import API_VERSION
 from swarmrun.api.resolve import Snapshot
 from swarmrun.controller.settings import OperatorSettings
-from swarmrun.errors import EngineError, StorageUnavailable
+from swarmrun.controller.wanted import uid_of
+from swarmrun.errors import StorageUnavailable
 from swarmrun.git.credentials import Credential, Token, UserGit
 from swarmrun.git.pull_requests.factory import for_remote
 from swarmrun.git.remote import Remote
@@ -29,14 +31,34 @@ class Hands:
 
 
 def hands_for(settings: OperatorSettings) -> Hands:
-    """Raises EngineError where this build has none of the wanted kind."""
-    if settings.sandboxes == "process":
-        return process_hands(settings)
-    raise EngineError(
-        "this build starts no sandbox Pods",
-        mend="set SWARMRUN_SANDBOXES=process where the operator runs outside of a cluster",
-        reason="NoPodProvider",
+    """As the settings say."""
+    return process_hands(settings) if settings.sandboxes == "process" else pod_hands(settings)
+
+
+def pod_hands(settings: OperatorSettings) -> Hands:
+    """Sandboxes as Pods in the resource's namespace, owned by it."""
+    from swarmrun.kube.api import KubeApi
+    from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
+    from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
+
+    api = KubeApi()
+    key = master_key(settings)
+    options = PodOptions(
+        image=settings.sandbox_image,
+        image_pull_policy=settings.sandbox_pull_policy,
+        image_pull_secrets=settings.sandbox_pull_secrets,
     )
+    network = NetworkOptions(brain_namespace=settings.namespace, brain_labels=settings.brain_labels)
+
+    def provider(snapshot: Snapshot) -> SandboxProvider:
+        owner = Owner(API_VERSION, "SwarmRun", snapshot.name, uid_of(snapshot.run))
+        place = RunPlace(snapshot.namespace, snapshot.run, snapshot.name, owner)
+        return KubernetesProvider(api, place, key, options, network)
+
+    def remote(snapshot: Snapshot) -> Remote:
+        return Remote(snapshot.repository.url, schemes=("https", "ssh", "http"))
+
+    return Hands(provider, remote, lambda _: None)
 
 
 def process_hands(settings: OperatorSettings) -> Hands:

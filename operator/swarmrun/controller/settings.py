@@ -7,6 +7,9 @@
 | `SWARMRUN_DTS_ENDPOINT`, `SWARMRUN_DTS_TASKHUB` | the Durable Task Scheduler and its task hub | –, `default` |
 | `SWARMRUN_ARTIFACTS` | URL of the artifact store (`file://`, `az://`, `s3://`) | `file://$SWARMRUN_STATE/artifacts` |
 | `SWARMRUN_SANDBOXES` | `pod`, or `process` for an operator that runs on one's own machine | `pod` |
+| `SWARMRUN_SANDBOX_IMAGE`, `…_PULL_POLICY`, `…_PULL_SECRETS` | of sandbox Pods, by default | `swarmrun-sandbox` |
+| `SWARMRUN_OPERATOR_IMAGE` | of git Pods | `swarmrun-operator` |
+| `SWARMRUN_BRAIN_LABELS` | labels (`key=value,…`) of the operator's own Pods | `BRAIN_LABELS` |
 | `SWARMRUN_UNSAFE_NO_SANDBOX` | `true`: process sandboxes without bubblewrap | `false` |
 | `SWARMRUN_MASTER_KEY_FILE` | at least 16 bytes, the same for all workers | made in `$SWARMRUN_STATE/master.key` |
 | `SWARMRUN_NAMESPACES` | namespaces that are watched, comma separated; empty: all | empty |
@@ -20,10 +23,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarmrun.errors import InvalidResource
+
+BRAIN_LABELS: Mapping[str, str] = {"app.kubernetes.io/name": "swarmrun-operator"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class OperatorSettings:
     dts_taskhub: str = "default"
     artifacts: str = ""
     sandboxes: str = "pod"
+    sandbox_image: str = "swarmrun-sandbox"
+    sandbox_pull_policy: str = "IfNotPresent"
+    sandbox_pull_secrets: tuple[str, ...] = ()
+    operator_image: str = "swarmrun-operator"
+    brain_labels: Mapping[str, str] = field(default_factory=lambda: dict(BRAIN_LABELS))
     unsafe_no_sandbox: bool = False
     master_key_file: Path | None = None
     namespaces: tuple[str, ...] = ()
@@ -59,15 +69,27 @@ class OperatorSettings:
             dts_taskhub=env.get("SWARMRUN_DTS_TASKHUB") or "default",
             artifacts=env.get("SWARMRUN_ARTIFACTS") or (state / "artifacts").as_uri(),
             sandboxes=_one_of(env, "SWARMRUN_SANDBOXES", ("pod", "process")),
+            sandbox_image=env.get("SWARMRUN_SANDBOX_IMAGE") or cls.sandbox_image,
+            sandbox_pull_policy=env.get("SWARMRUN_SANDBOX_PULL_POLICY") or cls.sandbox_pull_policy,
+            sandbox_pull_secrets=_names(env, "SWARMRUN_SANDBOX_PULL_SECRETS"),
+            operator_image=env.get("SWARMRUN_OPERATOR_IMAGE") or cls.operator_image,
+            brain_labels=dict(
+                label.split("=", 1) for label in _names(env, "SWARMRUN_BRAIN_LABELS") if "=" in label
+            )
+            or BRAIN_LABELS,
             unsafe_no_sandbox=env.get("SWARMRUN_UNSAFE_NO_SANDBOX") == "true",
             master_key_file=Path(key) if key else None,
-            namespaces=tuple(n.strip() for n in env.get("SWARMRUN_NAMESPACES", "").split(",") if n.strip()),
+            namespaces=_names(env, "SWARMRUN_NAMESPACES"),
             lease=env.get("SWARMRUN_LEASE", ""),
             namespace=env.get("SWARMRUN_NAMESPACE") or "default",
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
             probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
         )
+
+
+def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(n.strip() for n in env.get(name, "").split(",") if n.strip())
 
 
 def _one_of(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:

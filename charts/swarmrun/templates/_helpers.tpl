@@ -1,0 +1,149 @@
+{{- define "swarmrun.fullname" -}}
+{{- if contains "swarmrun" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-swarmrun" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "swarmrun.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "swarmrun.fullname" .) }}{{ else }}{{ required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name }}{{ end }}
+{{- end }}
+
+{{- define "swarmrun.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "swarmrun.claim" -}}
+{{ .Values.persistence.existingClaim | default (printf "%s-state" (include "swarmrun.fullname" .)) }}
+{{- end }}
+
+{{/* What selects the operator's Pods, for Deployments and for the sandboxes' policies: never changes. */}}
+{{- define "swarmrun.selector" -}}
+app.kubernetes.io/name: swarmrun-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "swarmrun.labels" -}}
+{{ include "swarmrun.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* The Pod of one role. Given: root, role, resources, grace. */}}
+{{- define "swarmrun.pod" -}}
+{{- $ := .root }}
+{{- $embedded := eq $.Values.engine.type "embedded" }}
+metadata:
+  labels:
+    {{- include "swarmrun.selector" $ | nindent 4 }}
+    app.kubernetes.io/component: {{ .role }}
+    {{- if $.Values.azure.workloadIdentity.enabled }}
+    azure.workload.identity/use: "true"
+    {{- end }}
+    {{- with $.Values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- with $.Values.podAnnotations }}
+  annotations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "swarmrun.serviceAccount" $ }}
+  terminationGracePeriodSeconds: {{ .grace }}
+  enableServiceLinks: false
+  {{- with $.Values.imagePullSecrets }}
+  imagePullSecrets: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $.Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    fsGroup: 65532
+    fsGroupChangePolicy: OnRootMismatch
+    seccompProfile: {type: RuntimeDefault}
+  containers:
+    - name: operator
+      image: {{ include "swarmrun.image" $ }}
+      imagePullPolicy: {{ $.Values.image.pullPolicy }}
+      args: [--role, {{ .role }}]
+      env:
+        - {name: SWARMRUN_STATE, value: /var/lib/swarmrun/state}
+        - {name: SWARMRUN_ENGINE, value: {{ $.Values.engine.type }}}
+        {{- if not $embedded }}
+        - {name: SWARMRUN_DTS_ENDPOINT, value: {{ required "engine.dts.endpoint is needed for engine.type dts" $.Values.engine.dts.endpoint | quote }}}
+        - {name: SWARMRUN_DTS_TASKHUB, value: {{ $.Values.engine.dts.taskHub | quote }}}
+        - {name: SWARMRUN_LEASE, value: {{ include "swarmrun.fullname" $ }}-controller}
+        {{- end }}
+        {{- if or (not $embedded) $.Values.artifacts.url }}
+        - {name: SWARMRUN_ARTIFACTS, value: {{ required "artifacts.url is needed for engine.type dts: its Pods share no volume" $.Values.artifacts.url | quote }}}
+        {{- end }}
+        {{- if $.Values.masterKey.existingSecret }}
+        - {name: SWARMRUN_MASTER_KEY_FILE, value: /var/run/swarmrun/{{ $.Values.masterKey.key }}}
+        {{- else if not $embedded }}
+        {{- fail "masterKey.existingSecret is needed for engine.type dts: all workers derive sandboxes' tokens from the same key" }}
+        {{- end }}
+        - {name: SWARMRUN_SANDBOXES, value: pod}
+        - {name: SWARMRUN_SANDBOX_IMAGE, value: {{ $.Values.sandbox.image | quote }}}
+        - {name: SWARMRUN_SANDBOX_PULL_POLICY, value: {{ $.Values.sandbox.pullPolicy }}}
+        - {name: SWARMRUN_SANDBOX_PULL_SECRETS, value: {{ join "," $.Values.sandbox.pullSecrets | quote }}}
+        - {name: SWARMRUN_OPERATOR_IMAGE, value: {{ include "swarmrun.image" $ | quote }}}
+        - {name: SWARMRUN_BRAIN_LABELS, value: "app.kubernetes.io/name=swarmrun-operator,app.kubernetes.io/instance={{ $.Release.Name }}"}
+        - {name: SWARMRUN_NAMESPACES, value: {{ join "," $.Values.watchNamespaces | quote }}}
+        - {name: SWARMRUN_WORKER_THREADS, value: {{ $.Values.threads | quote }}}
+        - {name: SWARMRUN_LOG, value: {{ $.Values.logLevel }}}
+        - name: SWARMRUN_NAMESPACE
+          valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+        - name: SWARMRUN_IDENTITY
+          valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        - {name: HOME, value: /tmp}
+        {{- with $.Values.extraEnv }}{{ toYaml . | nindent 8 }}{{ end }}
+      {{- if and $.Values.modelKeys.existingSecret (ne .role "controller") }}
+      envFrom:
+        - secretRef: {name: {{ $.Values.modelKeys.existingSecret }}}
+      {{- end }}
+      ports:
+        - {name: probes, containerPort: 8080}
+      # An engine reads its whole file when it begins.
+      startupProbe:
+        httpGet: {path: /healthz, port: probes}
+        periodSeconds: 2
+        failureThreshold: 90
+      livenessProbe:
+        httpGet: {path: /healthz, port: probes}
+        periodSeconds: 20
+        timeoutSeconds: 10
+        failureThreshold: 3
+      resources: {{ toYaml .resources | nindent 8 }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: {drop: [ALL]}
+      volumeMounts:
+        - {name: state, mountPath: /var/lib/swarmrun}
+        - {name: tmp, mountPath: /tmp}
+        {{- if $.Values.masterKey.existingSecret }}
+        - {name: master-key, mountPath: /var/run/swarmrun, readOnly: true}
+        {{- end }}
+        {{- with $.Values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+  volumes:
+    - name: state
+      {{- if and $embedded $.Values.persistence.enabled }}
+      persistentVolumeClaim: {claimName: {{ include "swarmrun.claim" $ }}}
+      {{- else }}
+      emptyDir: {}
+      {{- end }}
+    - name: tmp
+      emptyDir: {}
+    {{- if $.Values.masterKey.existingSecret }}
+    - name: master-key
+      secret: {secretName: {{ $.Values.masterKey.existingSecret }}, defaultMode: 0440}
+    {{- end }}
+    {{- with $.Values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- with $.Values.nodeSelector }}
+  nodeSelector: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $.Values.tolerations }}
+  tolerations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $.Values.affinity }}
+  affinity: {{ toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
