@@ -45,6 +45,7 @@ def merge(board: Board, batch: list[Item]) -> Work[None]:
     desk.show(desk.report.phase if busy else Phase.MERGING)
     order = yield from merging.order(desk, {i.ref.id: i.head for i in batch})
     steps: list[Step] = []
+    parked: list[tuple[Item, merging.Landed]] = []
     for task_id in order:
         item = board.items[task_id]
         landed = yield from merging.merge_one(desk, task_id, item.head, item.attempt)
@@ -52,8 +53,11 @@ def merge(board: Board, batch: list[Item]) -> Work[None]:
             desk.integration = landed.commit
             steps.append(Step(item, landed.commit, landed.combined))
         else:
-            yield from again_or_failed(board, item, "parked", "Parked", landed.reason, landed.refused)
+            parked.append((item, landed))
     yield from land(board, before, steps)
+    for item, landed in parked:
+        # A fresh attempt starts from what the branch conflicts with.
+        yield from again_or_failed(board, item, "parked", "Parked", landed.reason, landed.refused)
     desk.show(Phase.RUNNING)
 
 

@@ -173,6 +173,8 @@ def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
     told: list[str] = []
     if amended.outcome != "refused":
         desk.plan_key = amended.plan
+        if desk.report.plan:
+            desk.report.plan.artifact = amended.plan
         for other in board.items.values():
             instance = f"{desk.given.run}:{other.ref.id}:{other.attempt}"
             if instance in desk.live and issue.contract in [*other.ref.uses, *other.ref.provides]:

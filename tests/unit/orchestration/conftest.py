@@ -294,6 +294,12 @@ class Stage:
         assert state is not None
         return AgentProgress.model_validate_json(state.serialized_custom_status or "{}")
 
+    def ended(self, step: str, instance: str = "") -> int:
+        """How many calls of this step the orchestration has had an answer to."""
+        events = self.engine.history(instance or self.run_id)
+        begun = {e.eventId for e in events if e.HasField("taskScheduled") and e.taskScheduled.name == step}
+        return sum(e.HasField("taskCompleted") and e.taskCompleted.taskScheduledId in begun for e in events)
+
     def idle(self, instance: str) -> bool:
         """Every step that was begun has ended, and the orchestration has taken note of it."""
         events = self.engine.history(instance)

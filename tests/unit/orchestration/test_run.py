@@ -368,8 +368,8 @@ def test_a_conflict_goes_to_the_integrator_and_its_commit_counts(stage, coder):
     assert (merged.how, merged.commit) == (MergeHow.INTEGRATOR, "integrator/integrate-b/1!")
 
 
-def test_a_parked_branch_gets_a_fresh_attempt_with_the_reason(stage, coder):
-    stage.happy(coder("a"), coder("b"))
+def test_a_parked_branch_gets_a_fresh_attempt_on_what_it_conflicts_with_and_the_reason(stage, coder):
+    stage.happy(coder("a"), coder("b"), coder("c"))
     stage.before("merge", lambda g: conflict(g) if g["head"] == "coder/b/1!" else None)
     stage.agent("integrator/integrate-b/1", *["finish"] * 3)
     stage.before(
@@ -379,6 +379,16 @@ def test_a_parked_branch_gets_a_fresh_attempt_with_the_reason(stage, coder):
         ),
     )
     stage.agent("coder/b/2", "write", "finish")
+    # a and b become one batch while c is being merged.
+    stage.before(
+        "finish", lambda g: stage.until(lambda: merging(stage, "c")) and None if g["task"] in "ab" else None
+    )
+    stage.before(
+        "merge",
+        lambda g: (
+            stage.until(lambda: stage.ended("sandbox_release") == 3) and None if g["task"] == "c" else None
+        ),
+    )
     report = stage.run()
     assert report.phase is Phase.SUCCEEDED
     assert report.agent("b").status.attempts == 2
@@ -387,7 +397,16 @@ def test_a_parked_branch_gets_a_fresh_attempt_with_the_reason(stage, coder):
     # The fresh attempt starts from what was merged meanwhile; the parked line gave way to the merge.
     (again,) = stage.inputs("model_turn", task="b", attempt=2, turn=1)
     assert "+a" in again["brief"]["base"]
-    assert [(m.task, m.how) for m in report.merges] == [("a", MergeHow.CLEAN), ("b", MergeHow.CLEAN)]
+    assert [(m.task, m.how) for m in report.merges] == [
+        ("c", MergeHow.CLEAN),
+        ("a", MergeHow.CLEAN),
+        ("b", MergeHow.CLEAN),
+    ]
+    assert len(stage.inputs("order")) == 1
+
+
+def merging(stage, task: str) -> bool:
+    return bool(stage.inputs("merge", task=task))
 
 
 def test_a_branch_that_is_parked_twice_is_named_and_the_run_goes_on(stage, coder):
