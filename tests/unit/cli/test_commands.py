@@ -181,7 +181,7 @@ def test_what_is_wrong_on_the_command_line_is_exit_2(cli: Any, arguments: list[s
 def test_a_missing_class_is_named(cli: Any, run_file: Path) -> None:
     run_file.write_text(run_file.read_text().replace("repository:", "className: big, repository:"))
     done = cli("run", "-f", str(run_file))
-    assert done.code == 1
+    assert done.code == 2
     assert "no SwarmClass 'big' in the file (there: local)" in done.err
 
 
