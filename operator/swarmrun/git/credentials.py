@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,20 @@ class AskpassFile:
     path: Path
 
 
-Credential = UserGit | Token | AskpassFile
+@dataclass(frozen=True)
+class Anonymous:
+    """No credential: public repositories, and git's own configuration alone."""
+
+
+@dataclass(frozen=True)
+class SshKey:
+    """A private key and the hosts' keys (a `known_hosts` file), both as files. Unknown hosts are refused."""
+
+    key: Path
+    known_hosts: Path
+
+
+Credential = UserGit | Token | AskpassFile | Anonymous | SshKey
 
 
 @dataclass(frozen=True)
@@ -74,5 +88,19 @@ def access(url: RepositoryUrl, credential: Credential) -> Access:
                 config={"credential.helper": "", f"credential.{url.origin}.helper": _HELPER},
                 secrets=(token,),
             )
+        case Anonymous():
+            return Access(config={"credential.helper": ""})
+        case SshKey(key, known_hosts):
+            if url.scheme != "ssh":
+                raise InvalidResource(
+                    f"an ssh key cannot be used with {url}",
+                    mend="use the repository's ssh address, or a token",
+                    field="repository",
+                )
+            line = (
+                f"ssh -F /dev/null -i {shlex.quote(str(key))} -o IdentitiesOnly=yes -o BatchMode=yes "
+                f"-o StrictHostKeyChecking=yes -o UserKnownHostsFile={shlex.quote(str(known_hosts))}"
+            )
+            return Access(env={"GIT_SSH_COMMAND": line})
         case AskpassFile(path):
             return Access(env={"GIT_ASKPASS": str(path), "SSH_ASKPASS": str(path)})

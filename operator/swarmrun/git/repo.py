@@ -25,6 +25,8 @@ from swarmrun.ports import ArtifactStore
 _REF = "refs/swarm/commits"
 # What one agent may add in one turn, packed (arbitrary; a turn's honest bundle has kilobytes).
 MAX_BUNDLE = 512 * 1024 * 1024
+# What a sandbox's server takes (sandboxd/wire.py): a history over it could not be worked on.
+MAX_HISTORY = 2 * 1024**3
 
 
 class RunRepo(Objects):
@@ -74,6 +76,12 @@ class RunRepo(Objects):
         return commit
 
     # ------------------------------------------------------------ bundles
+
+    def add_history(self, data: bytes, *, commit: str, requires: Sequence[str] = ()) -> None:
+        """`add_bundle` of what comes from the remote by a git Pod: a whole history, as large as it is."""
+        bundle = _accepted(data, commit, cap=MAX_HISTORY)
+        needed = [*requires, *bundle.requires]
+        self._take_in(bundle, commit, needed, max_blob=MAX_HISTORY, timeout=1800)
 
     def add_bundle(self, data: bytes, *, commit: str, requires: Sequence[str] = ()) -> None:
         """Takes in a bundle that a sandbox made of `commit`, on top of `requires` (which are ensured first).
@@ -149,12 +157,27 @@ class RunRepo(Objects):
 
     # ------------------------------------------------------------
 
-    def _take_in(self, bundle: bundles.Bundle, commit: str, requires: Sequence[str]) -> None:
+    def _take_in(
+        self,
+        bundle: bundles.Bundle,
+        commit: str,
+        requires: Sequence[str],
+        *,
+        max_blob: int = intake.MAX_BLOB,
+        timeout: float = 300,
+    ) -> None:
         if self.holds(commit):
             return
         for sha in dict.fromkeys(requires):
             self.ensure(sha)
-        intake.take_in(self.path, bundle.pack, commit=commit, requires=tuple(dict.fromkeys(requires)))
+        intake.take_in(
+            self.path,
+            bundle.pack,
+            commit=commit,
+            requires=tuple(dict.fromkeys(requires)),
+            max_blob=max_blob,
+            timeout=timeout,
+        )
         self.hold(commit)
 
     def _recorded(self, commit: str) -> bundles.Bundle:
@@ -192,10 +215,10 @@ def _ref_name(commit: str) -> str:
     return f"{_REF}/{checked_sha(commit)}"
 
 
-def _accepted(data: bytes, commit: str) -> bundles.Bundle:
+def _accepted(data: bytes, commit: str, *, cap: int = MAX_BUNDLE) -> bundles.Bundle:
     checked_sha(commit)
-    if len(data) > MAX_BUNDLE:
-        raise bundles.refused(f"it has {len(data)} bytes, {MAX_BUNDLE} are allowed")
+    if len(data) > cap:
+        raise bundles.refused(f"it has {len(data)} bytes, {cap} are allowed")
     bundle = bundles.parse(data)
     if bundle.heads != (commit,):
         raise bundles.refused(
