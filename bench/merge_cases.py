@@ -18,6 +18,7 @@ class Replayed:
 
     repo: str
     merge: str
+    parents: tuple[str, str]
     path: str
     base: bytes | None
     ours: bytes
@@ -26,15 +27,20 @@ class Replayed:
 
     @property
     def mixed(self) -> bool:
-        """The human took neither side whole."""
-        human = self.human.split()
-        return human not in (self.ours.split(), self.theirs.split())
+        """The human took neither side whole, white space aside; and left no conflict markers."""
+        human, ours, theirs = (b"".join(side.split()) for side in (self.human, self.ours, self.theirs))
+        return human not in (ours, theirs) and b"\n>>>>>>> " not in self.human
 
 
 def collect(repo: Path, cache: Path) -> list[Replayed]:
     """All of them, from the cache when the repository's merges are the same as then."""
     git = Repo(repo)
-    rows = [row.split() for row in git.text("rev-list", "--branches", "--tags", "--remotes", "--merges", "--parents").splitlines()]
+    rows = [
+        row.split()
+        for row in git.text(
+            "rev-list", "--branches", "--tags", "--remotes", "--merges", "--parents"
+        ).splitlines()
+    ]
     merges = sorted(tuple(row) for row in rows if len(row) == 3)
     key = hashlib.sha256(repr(merges).encode()).hexdigest()[:16]
     kept = cache / f"{key}.pickle"
@@ -63,5 +69,12 @@ def _replay(git: Repo, repo: Path, commit: str, ours: str, theirs: str) -> Itera
     for path, stages in rows.items():
         base = blobs[stages[1].oid] if 1 in stages else None
         yield Replayed(
-            name, commit, path, base, blobs[stages[2].oid], blobs[stages[3].oid], blobs[human[path].oid]
+            name,
+            commit,
+            (ours, theirs),
+            path,
+            base,
+            blobs[stages[2].oid],
+            blobs[stages[3].oid],
+            blobs[human[path].oid],
         )

@@ -142,7 +142,7 @@ class _Merger:
             return ours.lines  # theirs is only laid out anew
         if ours.norm in (base.norm, theirs.norm) and ours.comments == base.comments:
             return theirs.lines
-        self.merged.append(str(ours.key[1]) if len(ours.key) > 1 else "docstring")
+        self.merged.append(next((p for p in reversed(ours.key) if isinstance(p, str) and p), "docstring"))
         if ours.kind == theirs.kind == "from":
             return self._imports(base.lines, ours, theirs)
         if base.suites and len(base.suites) == len(ours.suites) == len(theirs.suites):
