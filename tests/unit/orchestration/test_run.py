@@ -428,26 +428,41 @@ def test_an_order_that_is_none_is_replaced_by_the_plans(stage, coder):
 
 
 def test_an_agent_that_starts_while_a_batch_is_being_proven_starts_from_what_was_proven(stage, coder):
-    stage.happy(coder("a"), coder("b"), coder("c"))
-    checking = stage.door()
+    stage.happy(coder("a"), coder("b"), coder("c"), coder("d"))
 
-    def red(given):
-        if given["commit"].endswith("+b"):
-            checking.set()
-            return BatchChecked(red=True, summary="test_a fails")
+    def proving():
+        return [g for g in stage.inputs("batch_gates") if g["commit"].endswith("+a+b")]
+
+    def finish(given):
+        if given["task"] in ("a", "b") and given["attempt"] == 1:
+            stage.until(lambda: merging(stage, "c"))
+        elif (given["task"], given["attempt"]) == ("d", 1):
+            stage.until(proving)
+            return Failed(reason="Refused", message="d gets its fresh attempt now")
         return None
 
-    def wait(given):
-        # Both a and b are finished when integration is free; c only starts once the batch is looked at.
-        if given["task"] == "c":
-            assert checking.wait(10)
+    def gates(given):
+        if not given["commit"].endswith("+a+b"):
+            return None
+        stage.until(lambda: stage.inputs("model_turn", task="d", attempt=2))
+        return BatchChecked(red=True, summary="a's test fails")
 
-    stage.before("batch_gates", red)
-    stage.before("finish", wait)
-    stage.agent("coder/b/2", "write", "finish")
-    stage.run(parallelism=2)
-    for turn in stage.inputs("model_turn", turn=1):
-        assert not turn["brief"]["base"].endswith("+b"), turn["task"]
+    # a and b become one batch while c is being merged; b breaks it.
+    stage.before("finish", finish)
+    stage.before(
+        "merge",
+        lambda g: (
+            stage.until(lambda: stage.ended("sandbox_release") == 3) and None if g["task"] == "c" else None
+        ),
+    )
+    stage.before("batch_gates", gates)
+    for task in "bd":
+        stage.agent(f"coder/{task}/2", "write", "finish")
+    report = stage.run()
+    assert report.phase is Phase.SUCCEEDED
+    (fresh,) = stage.inputs("model_turn", task="d", attempt=2, turn=1)
+    assert fresh["brief"]["base"] == "scaffold+c"
+    assert report.agent("b").status.attempts == 2
 
 
 def test_the_integration_sandbox_that_an_integrator_had_to_replace_is_used_from_then_on(stage, coder, lost):
