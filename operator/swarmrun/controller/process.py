@@ -87,7 +87,11 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
         background.append(asyncio.create_task(sweep.run()))
         await watch(
-            registry(attendants, sweep), namespaces=settings.namespaces, port=settings.probe_port, stop=stop
+            registry(attendants, sweep),
+            identity=settings.identity,
+            namespaces=settings.namespaces,
+            port=settings.probe_port,
+            stop=stop,
         )
         attendants.close()
     finally:

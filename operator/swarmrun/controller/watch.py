@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from swarmrun.api import GROUP
 from swarmrun.controller.attend import Attendants
@@ -68,6 +69,7 @@ def plain(body: Mapping[str, Any]) -> dict[str, Any]:
 async def watch(
     made: kopf.OperatorRegistry,
     *,
+    identity: str,
     namespaces: tuple[str, ...],
     port: int,
     stop: asyncio.Event,
@@ -75,6 +77,8 @@ async def watch(
     """Until `stop`, SIGTERM or SIGINT."""
     await kopf.operator(
         registry=made,
+        # Kopf's own guess asks for the user's name, which a Pod's uid need not have.
+        identity=Identity(identity),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
