@@ -33,7 +33,7 @@ from swarmrun.errors import Conflict, InvalidResource, NotFound
 
 _MAX_BODY = 64 << 20
 """Bytes of a request. A choice; a context window of a million tokens is about 4 MB."""
-_PATIENCE = 120.0
+_PATIENCE = 240.0
 """Seconds that an answer waits for what it comes `after`: below the 300 s after which a silent call is given up."""
 
 
