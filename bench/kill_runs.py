@@ -77,12 +77,14 @@ def main() -> None:
         different = outcome.differences(whole)
         kills, wrong, runs = kills + outcome.kills, wrong + bool(different), runs + 1
         verdict = "same" if not different else "DIFFERENT\n    " + "\n    ".join(different)
+        if path := outcome.otherwise(whole):
+            verdict += f" (by another way: {path})"
         print(
             f"{what}: {outcome.kills} kills, {outcome.seconds:.0f} s, {outcome.asked_again} asked again: {verdict}",
             flush=True,
         )
 
-    groups = max(1, -(-len(boundaries) // given.kills_per_run))
+    groups = -(-len(boundaries) // given.kills_per_run)
     for number in range(groups):
         due = boundaries[number::groups]
         outcome, left = demo(lambda run, due=due: run.at(due))

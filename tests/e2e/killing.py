@@ -8,6 +8,7 @@ that was stored when the kill came may be asked for again.
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sys
@@ -36,6 +37,10 @@ class Outcome:
     pushes: list[str] = field(default_factory=list)
     tokens: int = 0
     """As the run's own account has it."""
+    stored_tokens: int = 0
+    """Of all replies that were stored: what the account should say."""
+    asked: set[str] = field(default_factory=set)
+    """Requests that were answered, each by its key."""
     paid_again: list[str] = field(default_factory=list)
     """Requests for replies that had been stored."""
     asked_again: int = 0
@@ -62,10 +67,15 @@ class Outcome:
                 found.append(f"{turn}: {self.turns.get(turn)} instead of {other.turns.get(turn)}")
         if self.pushes != other.pushes:
             found.append(f"pushed {self.pushes} instead of {other.pushes}")
-        if self.tokens != other.tokens:
-            found.append(f"accounts for {self.tokens} tokens instead of {other.tokens}")
+        if self.tokens != self.stored_tokens:
+            found.append(f"accounts for {self.tokens} tokens, its replies took {self.stored_tokens}")
         found += [f"paid again: {key}" for key in self.paid_again]
         return found
+
+    def otherwise(self, other: Outcome) -> str:
+        """What is not wrong, but was not so in `other`: which branches are finished first is a matter of timing."""
+        more, less = sorted(self.asked - other.asked), sorted(other.asked - self.asked)
+        return " ".join([*(f"+{key}" for key in more), *(f"-{key}" for key in less)])
 
 
 class KilledRun:
@@ -132,22 +142,26 @@ class KilledRun:
         for key in self._replies():
             self.stored.setdefault(key, answers.get(key, 0))
 
-    def _replies(self) -> list[str]:
+    def _replies(self) -> dict[str, Path]:
+        """What was stored of models' answers: the request's key → file."""
         turns = self.lab.directory(self.name) / "artifacts" / "turns"
         found = [p for kind in ("reply", "answer", "decision") for p in turns.glob(f"*/*/*/*/{kind}.json")]
-        return [f"{p.parts[-5]}/{p.parts[-4]}/{p.parts[-3]}/{int(p.parts[-2])}" for p in found]
+        return {f"{p.parts[-5]}/{p.parts[-4]}/{p.parts[-3]}/{int(p.parts[-2])}": p for p in found}
 
     def _outcome(self, code: int, started: Started) -> Outcome:
         status = self.lab.status(self.name)
         branch = (status.get("result") or {}).get("branch", "")
         bare = self.lab.root / f"{self.repository}.git"
         answers = self._answers()
+        usages = [json.loads(path.read_text())["usage"] for path in self._replies().values()]
         return Outcome(
             code=code,
             tree=tree(bare, branch) if branch else "",
             turns=self._turns(),
             pushes=self.lab.pushes(self.repository),
             tokens=(status.get("usage") or {}).get("tokens", 0),
+            stored_tokens=sum(usage["input"] + usage["output"] for usage in usages),
+            asked={key for key, count in answers.items() if count},
             paid_again=[key for key, count in self.stored.items() if answers[key] != count],
             asked_again=sum(answers.values()) - len(answers),
             seen=list(dict.fromkeys(self.seen.read_text().splitlines())),

@@ -55,12 +55,8 @@ def test_an_empty_repository_ends_with_one_branch_whose_tests_pass(demo, tmp_pat
         text=True,
     )
     assert tests.returncode == 0, tests.stdout
-    assert sorted(path.name for path in (tmp_path / "out" / "tests").glob("test_*.py")) == [
-        "test_api.py",
-        "test_cli.py",
-        "test_storage.py",
-        "test_whole_way.py",
-    ]
+    written = {path.name for path in (tmp_path / "out" / "tests").glob("test_*.py")}
+    assert written >= {"test_api.py", "test_cli.py", "test_storage.py", "test_whole_way.py"}
 
 
 @pytest.mark.parametrize(

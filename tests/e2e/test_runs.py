@@ -99,7 +99,7 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes_with_the_same_tree_and_nothing
     stopped = started.wait(30)
     run.server.go.set()
     assert stopped.code == 130
-    assert f"swarmrun resume {NAME}" in stopped.err
+    assert f" resume {NAME}\n" in stopped.err
     assert "Traceback" not in stopped.err
     assert lab.left_behind() == []
     assert any(NAME in row and "(stopped)" in row for row in lab.run("list").out.splitlines())
@@ -120,7 +120,7 @@ def test_deleting_an_interrupted_run_leaves_nothing_of_its_sandboxes(lab, play):
     run.half_way()
     groups = lab.cgroups()
     in_use = lab.run("delete", NAME, expect=1)
-    assert f"swarmrun cancel {NAME}" in in_use.err
+    assert f" cancel {NAME}`" in in_use.err
     started.signal(signal.SIGKILL)
     started.wait()
     until(lambda: not lab.left_behind(), "sandboxes die with the program")
