@@ -6,19 +6,21 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarmrun.api import API_VERSION
-from swarmrun.api.resolve import Snapshot
+from swarmrun.api.resolve import Snapshot, scheme_and_host
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.wanted import uid_of
+from swarmrun.durable.bridge import Bridge
 from swarmrun.errors import StorageUnavailable
 from swarmrun.git.credentials import Credential, Token, UserGit
 from swarmrun.git.pull_requests.factory import for_remote
 from swarmrun.git.remote import Remote
-from swarmrun.git.urls import parse
-from swarmrun.ports import PullRequests, SandboxProvider
+from swarmrun.git.repo import RunRepo
+from swarmrun.ports import PullRequests, RepositoryAccess, SandboxProvider
+from swarmrun.sandbox.tokens import token
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,19 @@ class Hands:
     """Each is asked once a run; what they give is used by many threads."""
 
     provider: Callable[[Snapshot], SandboxProvider]
-    remote: Callable[[Snapshot], Remote]
-    pull_requests: Callable[[Snapshot], PullRequests | None]
+    repository: Callable[[Snapshot, RunRepo], RepositoryAccess]
 
 
-def hands_for(settings: OperatorSettings) -> Hands:
+def hands_for(settings: OperatorSettings, bridge: Bridge) -> Hands:
     """As the settings say."""
-    return process_hands(settings) if settings.sandboxes == "process" else pod_hands(settings)
+    make = process_hands if settings.sandboxes == "process" else pod_hands
+    return make(settings, bridge)
 
 
-def pod_hands(settings: OperatorSettings) -> Hands:
-    """Sandboxes as Pods in the resource's namespace, owned by it."""
+def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
+    """Sandboxes and one git Pod as Pods in the resource's namespace, owned by it."""
+    from swarmrun.git.pod.client import GitPodAccess
+    from swarmrun.git.pod.manifest import GitOptions, git_name
     from swarmrun.kube.api import KubeApi
     from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
     from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
@@ -50,40 +54,54 @@ def pod_hands(settings: OperatorSettings) -> Hands:
     )
     network = NetworkOptions(brain_namespace=settings.namespace, brain_labels=settings.brain_labels)
 
-    def provider(snapshot: Snapshot) -> SandboxProvider:
+    def place(snapshot: Snapshot) -> RunPlace:
         owner = Owner(API_VERSION, "SwarmRun", snapshot.name, uid_of(snapshot.run))
-        place = RunPlace(snapshot.namespace, snapshot.run, snapshot.name, owner)
-        return KubernetesProvider(api, place, key, options, network)
+        return RunPlace(snapshot.namespace, snapshot.run, snapshot.name, owner)
 
-    def remote(snapshot: Snapshot) -> Remote:
-        return Remote(snapshot.repository.url, schemes=("https", "ssh", "http"))
+    def provider(snapshot: Snapshot) -> SandboxProvider:
+        return KubernetesProvider(api, place(snapshot), key, options, network)
 
-    return Hands(provider, remote, lambda _: None)
+    def repository(snapshot: Snapshot, repo: RunRepo) -> RepositoryAccess:
+        spec, credential = snapshot.publish.pull_request, snapshot.repository.credential
+        git = GitOptions(
+            url=snapshot.repository.url,
+            pods=replace(options, image=settings.operator_image),
+            secret=credential.name if credential else "",
+            # Which schemes a run may name was checked against its class.
+            schemes=(scheme_and_host(snapshot.repository.url)[0],),
+            provider=spec.provider,
+            draft=spec.draft,
+        )
+        its = place(snapshot)
+        return GitPodAccess(api, its, git, network, repo, token(key, git_name(its)), bridge.run)
+
+    return Hands(provider, repository)
 
 
-def process_hands(settings: OperatorSettings) -> Hands:
+def process_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
     """Sandboxes as processes of this machine, git as this user's: for an operator that runs outside of a Pod."""
+    from swarmrun.git.direct import DirectAccess
     from swarmrun.sandbox.process import ProcessProvider
 
     provider = ProcessProvider(
         settings.state / "sandboxes", master_key(settings), unsafe_no_sandbox=settings.unsafe_no_sandbox
     )
-    token = os.environ.get("SWARMRUN_GIT_TOKEN", "")
+    git_token = os.environ.get("SWARMRUN_GIT_TOKEN", "")
 
-    def remote(snapshot: Snapshot) -> Remote:
-        url = snapshot.repository.url
-        https = token and parse(url).scheme in ("https", "http")
-        credential: Credential = Token(token) if https else UserGit()
-        # Which schemes a run may name was checked against its class.
-        return Remote(url, credential=credential, schemes=("https", "ssh", "http", "file"))
+    def repository(snapshot: Snapshot, repo: RunRepo) -> RepositoryAccess:
+        url, spec = snapshot.repository.url, snapshot.publish.pull_request
+        by_token = git_token and scheme_and_host(url)[0] in ("https", "http")
+        credential: Credential = Token(git_token) if by_token else UserGit()
 
-    def pull_requests(snapshot: Snapshot) -> PullRequests | None:
-        spec = snapshot.publish.pull_request
-        return for_remote(
-            snapshot.repository.url, token, spec.provider or None, draft=spec.draft, allow_http=True
-        )
+        def remote() -> Remote:
+            return Remote(url, credential=credential, schemes=("https", "ssh", "http", "file"))
 
-    return Hands(lambda _: provider, remote, pull_requests)
+        def pull_requests() -> PullRequests:
+            return for_remote(url, git_token, spec.provider or None, draft=spec.draft, allow_http=True)
+
+        return DirectAccess(repo, remote, pull_requests, bridge.run)
+
+    return Hands(lambda _: provider, repository)
 
 
 def master_key(settings: OperatorSettings) -> bytes:

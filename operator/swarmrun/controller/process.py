@@ -40,7 +40,9 @@ def run(role: Role, settings: OperatorSettings) -> None:
     bridge = Bridge()
     engine = _engine(settings)
     try:
-        worlds = Worlds(settings.artifacts, settings.state / "repositories", hands_for(settings), bridge)
+        worlds = Worlds(
+            settings.artifacts, settings.state / "repositories", hands_for(settings, bridge), bridge
+        )
         if isinstance(engine, EmbeddedEngine):
             engine.open()
         if role != "controller":

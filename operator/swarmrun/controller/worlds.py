@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import NoReturn
 
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.resolve import Snapshot
@@ -13,7 +14,7 @@ from swarmrun.api.swarmclass import ModelTier, Tier
 from swarmrun.artifacts.store import open_store
 from swarmrun.controller.hands import Hands
 from swarmrun.durable.bridge import Bridge
-from swarmrun.errors import NotFound
+from swarmrun.errors import EngineError, NotFound
 from swarmrun.git.repo import RunRepo
 from swarmrun.models.client import client_for
 from swarmrun.ports import ArtifactStore, ModelClient
@@ -93,7 +94,9 @@ class Worlds:
     def close(self, run: str) -> None:
         """Of a run that has ended: its artifacts stay, its repository can be filled from them again."""
         with self._lock:
-            self._open.pop(run, None)
+            world = self._open.pop(run, None)
+        if world and world.repository:
+            world.repository.close()
         shutil.rmtree(self._repo(run), ignore_errors=True)
 
     def remove(self, run: str) -> None:
@@ -124,13 +127,19 @@ class Worlds:
         def model_of(tier: Tier) -> ModelClient:
             return self._models(snapshot.tiers[tier])
 
+        repo = RunRepo(self._repo(run), store, "")
         return RunWorld(
             snapshot=snapshot,
             store=store,
-            repo=RunRepo(self._repo(run), store, ""),
+            repo=repo,
             provider=self._hands.provider(snapshot),
             bridge=self._bridge,
             model_of=model_of,
-            remote=lambda: self._hands.remote(snapshot),
-            pull_requests=lambda: self._hands.pull_requests(snapshot),
+            remote=_not_here,
+            pull_requests=_not_here,
+            repository=self._hands.repository(snapshot, repo),
         )
+
+
+def _not_here() -> NoReturn:
+    raise EngineError("the operator reaches a remote by its repository access only")
