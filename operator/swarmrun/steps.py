@@ -402,6 +402,8 @@ class GatesRun(StepModel):
     breaches: list[str] = Field(default_factory=list[str])
     """Contracts that the code does not keep."""
     artifact: str = ""
+    evidence: str = ""
+    """For the fixer, when contracts are broken: the breaches and what failing gates printed."""
     failing_required: int = 0
 
 

@@ -77,8 +77,16 @@ def run_gates(world: RunWorld, given: RunGates) -> GatesRun:
             "breaches": breaches,
         },
     )
+    evidence = ""
+    if breaches:
+        failing = {s.name: outputs[s.name] for s in status if s.required and not s.passed}
+        evidence = world.put(
+            f"evidence/contracts-{given.round}.json",
+            {"complaints": [], "gates": failing, "breaches": breaches},
+        )
     return GatesRun(
         commit=commit,
+        evidence=evidence,
         gates=status,
         breaches=[b[:300] for b in breaches][:20],
         artifact=artifact,

@@ -48,13 +48,18 @@ class Verdict:
 
 
 def phase(desk: Desk) -> Work[Verdict]:
-    best = yield from measure(desk, 0, desk.integration)
+    rounds = 0
+    gates = yield from prove(desk, 0, desk.integration)
+    if gates.breaches and desk.given.guards and desk.given.max_fix_rounds:
+        rounds, gates = yield from mend_contracts(desk, gates)
+    best = yield from judge(desk, rounds, gates)
     desk.integration = best.commit
     record(desk, best)
-    for number in range(1, desk.given.max_fix_rounds + 1):
+    for number in range(rounds + 1, desk.given.max_fix_rounds + 1):
         if good(state(best), desk.given.threshold):
             break
-        fixed = yield from fix(desk, number, best)
+        why = f"score {best.judgement.score}, threshold {desk.given.threshold}"
+        fixed = yield from fix(desk, number, best.commit, best.tallied.evidence, why)
         if fixed is None:
             break
         after = yield from measure(desk, number, fixed)
@@ -73,6 +78,13 @@ def phase(desk: Desk) -> Work[Verdict]:
 
 def measure(desk: Desk, number: int, commit: str) -> Work[Round]:
     """Gates first, as evidence and as a cap; then the judge."""
+    gates = yield from prove(desk, number, commit)
+    done: Round = yield from judge(desk, number, gates)
+    return done
+
+
+def prove(desk: Desk, number: int, commit: str) -> Work[GatesRun]:
+    """Gates, and the contracts by reading the code."""
     desk.show(Phase.VERIFYING, "runs the gates")
     gates: GatesRun = yield from desk.in_box(
         GATES,
@@ -80,6 +92,28 @@ def measure(desk: Desk, number: int, commit: str) -> Work[Round]:
         commit,
     )
     desk.report.gates = gates.gates
+    return gates
+
+
+def mend_contracts(desk: Desk, broken: GatesRun) -> Work[tuple[int, GatesRun]]:
+    """A broken contract is a complaint that code makes: the fixer gets it before the judge is paid.
+
+    Gives the number of rounds that it took (one), and the better of the two states."""
+    why = f"{len(broken.breaches)} contracts are not kept"
+    mended = yield from fix(desk, 1, broken.commit, broken.evidence, why)
+    if mended is None:
+        return 1, broken
+    after = yield from prove(desk, 1, mended)
+    better_now = len(after.breaches) < len(broken.breaches)
+    if better_now and after.failing_required <= broken.failing_required:
+        return 1, after
+    desk.note(f"fix round 1 undone: {len(after.breaches)} contracts are not kept, {why} before")
+    desk.report.gates = broken.gates
+    return 1, broken
+
+
+def judge(desk: Desk, number: int, gates: GatesRun) -> Work[Round]:
+    """Several samples, one judgement."""
     desk.show(Phase.JUDGING, f"round {number}")
     each = budget.share_equally(desk.left_for_helpers(), desk.given.samples)
     samples: list[Result[Sampled]] = yield from desk.perform_all(
@@ -132,17 +166,17 @@ def record(desk: Desk, done: Round) -> None:
     desk.report.score = max(j.score for j in desk.report.judgements if j.kept)
 
 
-def fix(desk: Desk, number: int, best: Round) -> Work[str | None]:
+def fix(desk: Desk, number: int, commit: str, evidence: str, why: str) -> Work[str | None]:
     """The fixer works in place on the integration sandbox. None: the round closed nothing."""
-    desk.show(Phase.FIXING, f"round {number}: score {best.judgement.score}, threshold {desk.given.threshold}")
-    yield from desk.open_box(best.commit, setup=True)
+    desk.show(Phase.FIXING, f"round {number}: {why}")
+    yield from desk.open_box(commit, setup=True)
     allowance = desk.left_for_helpers()
     result: AgentResult = yield from desk.agent(
         AgentInput(
             run=desk.given.run,
             role="fixer",
             task=f"fix-{number}",
-            brief=Brief(plan=desk.plan_key, evidence=best.tallied.evidence, base=best.commit),
+            brief=Brief(plan=desk.plan_key, evidence=evidence, base=commit),
             box=desk.box,
             branch=INTEGRATION,
             max_turns=FIXER_TURNS,
@@ -154,7 +188,7 @@ def fix(desk: Desk, number: int, best: Round) -> Work[str | None]:
         )
     )
     desk.lent(result)
-    if result.status != "Finished" or not result.commit or result.commit == best.commit:
+    if result.status != "Finished" or not result.commit or result.commit == commit:
         desk.note(f"fix round {number} closed nothing: {result.reason} {result.message}".strip())
         return None
     return result.commit

@@ -674,6 +674,40 @@ def test_contracts_that_are_not_kept_are_named(stage):
     assert (report.reason, report.message) == ("ContractsBroken", "Store.add is missing")
 
 
+def test_a_broken_contract_goes_to_the_fixer_before_the_judge_is_paid(stage):
+    stage.happy()
+    stage.agent("fixer/fix-1/1", "write", "finish")
+    good = stage.bodies["gates"]
+
+    def broken(given):
+        return GatesRun(
+            commit=given["commit"], artifact="g", evidence="breaches", breaches=["Store.add is missing"]
+        )
+
+    stage.on("gates", lambda g: good(g) if "fixer" in g["commit"] else broken(g))
+    report = stage.run()
+    assert ended(report) == (Phase.SUCCEEDED, "Published")
+    assert [(j.round, j.commit) for j in report.judgements] == [(1, "fixer/fix-1/1!")]
+    (turn, *_) = stage.inputs("model_turn", role="fixer")
+    assert turn["brief"]["evidence"] == "breaches"
+
+
+def test_a_mended_contract_that_turns_a_gate_red_is_undone(stage, red):
+    stage.happy()
+    stage.agent("fixer/fix-1/1", "write", "finish")
+
+    def broken(given):
+        return GatesRun(
+            commit=given["commit"], artifact="g", evidence="breaches", breaches=["Store.add is missing"]
+        )
+
+    stage.on("gates", lambda g: red(g) if "fixer" in g["commit"] else broken(g))
+    report = stage.run(max_fix_rounds=1)
+    assert ended(report) == (Phase.FAILED, "ContractsBroken")
+    assert report.result.commit == "scaffold+a"
+    assert any(note.startswith("fix round 1 undone") for note in report.notes)
+
+
 def test_safe_fixes_of_the_gates_are_part_of_the_result(stage):
     stage.happy()
     stage.on("gates", lambda g: GatesRun(commit=f"{g['commit']}~fixed", artifact="gates"))
