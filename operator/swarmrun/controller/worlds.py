@@ -95,8 +95,10 @@ class Worlds:
         """Of a run that has ended: its artifacts stay, its repository can be filled from them again."""
         with self._lock:
             world = self._open.pop(run, None)
-        if world and world.repository:
-            world.repository.close()
+        # A git Pod's is a connection; a direct one holds nothing.
+        close = getattr(world.repository, "close", None) if world else None
+        if close is not None:
+            close()
         shutil.rmtree(self._repo(run), ignore_errors=True)
 
     def remove(self, run: str) -> None:
