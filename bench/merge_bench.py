@@ -20,8 +20,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "operator")]
-
 import merge_cases_structured as structured
 from merge_cases import Replayed, collect
 from merge_damage import COUNTED, DAMAGE, damaged
@@ -75,9 +73,12 @@ def _ladder(cases: list[Replayed]) -> list[dict[str, Any]]:
     how: Counter[str] = Counter()
     equal: Counter[str] = Counter()
     own = both = 0
-    for case in mixed:
+    seconds: list[float] = []
+    for case in python:
+        start = time.perf_counter()
         solved = ladder.resolve(Case(case.path, case.base, case.ours, case.theirs))
-        if solved is None:
+        seconds.append(time.perf_counter() - start)
+        if solved is None or not case.mixed:
             continue
         name = solved[1].how
         how[name] += 1
@@ -85,11 +86,6 @@ def _ladder(cases: list[Replayed]) -> list[dict[str, Any]]:
         if _predictable(case):
             both += 1
             own += same(solved[0], case.human)
-    seconds: list[float] = []
-    for case in python:
-        start = time.perf_counter()
-        ladder.resolve(Case(case.path, case.base, case.ours, case.theirs))
-        seconds.append(time.perf_counter() - start)
     total, right = sum(how.values()), sum(equal.values())
     steps = ", ".join(f"{name} {equal[name]}/{count}" for name, count in how.most_common())
     return [

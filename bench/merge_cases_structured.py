@@ -120,8 +120,8 @@ def generate(count: int, seed: int = 1) -> list[Generated]:
         write = _WRITERS[path]
         have = sorted(rng.sample(_PACKAGES, 4))
         values = {
-            "dependencies": {k: "1.0.1" for k in have},
-            "settings": {k: 1 for k in rng.sample(_SETTINGS, 3)},
+            "dependencies": dict.fromkeys(have, "1.0.1"),
+            "settings": dict.fromkeys(rng.sample(_SETTINGS, 3), 1),
         }
         taken: set[str] = set()
         left, right = _changes(rng, have, taken), _changes(rng, have, taken)

@@ -33,9 +33,10 @@ def _functions(case: Replayed) -> list[Symbol]:
 
 def _node(case: Replayed, symbol: Symbol) -> ast.FunctionDef:
     for node in ast.walk(ast.parse(case.human)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            if symbol.lines[0] <= node.lineno <= symbol.lines[1] and symbol.name.endswith(node.name):
-                return node  # type: ignore[return-value]
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if symbol.lines[0] <= node.lineno <= symbol.lines[1] and symbol.name.endswith(node.name):
+            return node  # type: ignore[return-value]
     raise LookupError(symbol.name)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from swarmrun.code import grammars, python
 from swarmrun.code.languages import language
-from swarmrun.code.text import readable
+from swarmrun.code.text import readable, too_deep
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ def _toml(source: bytes) -> Sequence[SyntaxProblem]:
 def _yaml(source: bytes) -> Sequence[SyntaxProblem]:
     import yaml
 
+    if too_deep(source):
+        return [SyntaxProblem(1, 0, "nested too deeply")]
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for _ in yaml.parse(source.decode("utf-8-sig"), Loader=loader):

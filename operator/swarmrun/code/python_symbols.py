@@ -50,7 +50,7 @@ def _scopes(module: ast.Module, lines: _Lines) -> Iterator[Symbol]:
         rows = lines.rows[python.first_line(body[0]) - 1 : node.end_lineno] if body else []
         if body and body[0].lineno == node.lineno:
             # `def f(): return 1`: the body is the rest of the header's line.
-            rows = [ast.unparse(body).encode("utf-8", "replace")]
+            rows = [ast.unparse(ast.Module(body, [])).encode("utf-8", "replace")]
         code = code_lines(rows)
         kind: Kind = (
             "class"
@@ -133,7 +133,9 @@ def _fields(owner: str, node: ast.ClassDef, lines: _Lines) -> Iterator[Symbol]:
             if isinstance(statement, ast.AnnAssign):
                 targets = [statement.target]
             for target in targets:
-                on = target.value if isinstance(target, ast.Attribute) else None
+                if not isinstance(target, ast.Attribute):
+                    continue
+                on = target.value
                 if isinstance(on, ast.Name) and on.id == me and target.attr not in seen:
                     seen.add(target.attr)
                     yield _value(statement, f"{owner}.{target.attr}", "field", lines)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 MAX_BYTES = 1_500_000
 """Larger sources are not read: no person wrote them, and parsing 10 MB takes gigabytes. Arbitrary."""
 
+_BRACKET = re.compile(rb"[\[\]{}]")
 _COMMENT = re.compile(rb"^\s*(#|//|/\*|\*/|\* )")
 
 
@@ -20,6 +21,18 @@ def is_binary(data: bytes) -> bool:
 def readable(data: bytes) -> bool:
     """Whether this room looks into the bytes at all."""
     return len(data) <= MAX_BYTES and not is_binary(data)
+
+
+def too_deep(data: bytes, most: int = 300) -> bool:
+    """Whether brackets nest deeper than any person writes: some parsers take minutes then. Arbitrary."""
+    if data.count(b"[") + data.count(b"{") <= most:
+        return False
+    depth = 0
+    for match in _BRACKET.finditer(data):
+        depth += 1 if match[0] in b"[{" else -1
+        if depth > most:
+            return True
+    return False
 
 
 def line_starts(data: bytes) -> list[int]:

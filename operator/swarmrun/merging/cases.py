@@ -44,7 +44,7 @@ def _kept(base: Style, ours: Style, theirs: Style) -> Style:
         return t if o == b else o
 
     return Style(
-        "latin-1" if "latin-1" in (ours.encoding, theirs.encoding) else "utf-8",
+        "latin-1" if "latin-1" in (base.encoding, ours.encoding, theirs.encoding) else "utf-8",
         bool(three(base.bom, ours.bom, theirs.bom)),
         str(three(base.newline, ours.newline, theirs.newline)),
     )

@@ -103,7 +103,10 @@ def merge(
         _one(git, merged, path, labels, work)
     tree = git.write_tree(merged.tree, work.updates)
     commit = "" if work.conflicts else git.commit(tree, [ours, theirs], message, author or Signature())
-    how: How = max((r.how for r in work.resolutions), key=_ORDER.index, default="Clean")
+    needed: set[How] = {resolution.how for resolution in work.resolutions}
+    how: How = "Clean"
+    for step in _ORDER:
+        how = step if step in needed else how
     return MergeOutcome(commit, tree, work.resolutions, work.conflicts, work.findings, how)
 
 

@@ -130,7 +130,8 @@ def test_go_functions_and_import_blocks_of_both_sides_merge(merged):
     assert "func C()" in text
 
 
-PYPROJECT = '[project]\nname = "x"\ndependencies = [\n    "click>=8.0",  # cli\n    "httpx>=0.20",\n]\n\n[tool.ruff]\nline-length = 100\n'
+PYPROJECT = '[project]\nname = "x"\ndependencies = [\n    "click>=8.0",  # cli\n    "httpx>=0.20",\n]\n'
+PYPROJECT += "\n[tool.ruff]\nline-length = 100\n"
 
 
 def test_toml_dependencies_of_both_stay_with_their_comments(merged):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -179,11 +179,15 @@ def _stubs(path: str, old: bytes | None, new: bytes) -> Iterator[Finding]:
 
 
 def _tests(
-    path: str, old: bytes, new: bytes | None, changes: Sequence[Change], data: object
+    path: str,
+    old: bytes,
+    new: bytes | None,
+    changes: Sequence[Change],
+    data: Callable[[Entry | None], bytes | None],
 ) -> Iterator[Finding]:
     cases = {case.name: case for case in test_cases(path, old)}
     if new is None:
-        moved = [c for c in changes if c.new and c.old is None and data(c.new) == old]  # type: ignore[operator]
+        moved = [c for c in changes if c.new and c.old is None and data(c.new) == old]
         if not moved:
             text = f"{path}: this test file was deleted. Put it back; tests of others stay as they are."
             yield Finding(path, "test-deleted", text, "hard")
@@ -206,7 +210,7 @@ def _leftovers(git: Repo, scaffold: str, head: str, owned: Sequence[str]) -> Ite
         if not before[path].regular:
             continue
         planned = {stub.name for stub in stubs(path, blobs[before[path].oid]) if stub.certain}
-        for stub in stubs(path, blobs[now[path].oid]) if planned else []:
+        for stub in stubs(path, blobs[now[path].oid]):
             if stub.name in planned:
                 text = (
                     f"{path}:{stub.line}: `{stub.name}` still is the scaffold's stub (`{stub.what}`). "

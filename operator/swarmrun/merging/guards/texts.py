@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from swarmrun.code.parse import supported, syntax_errors
+from swarmrun.code.parse import syntax_errors
 from swarmrun.merging.diff3 import Hunk, diff3
 from swarmrun.merging.guards.finding import Finding, Versions
 
@@ -36,7 +36,7 @@ def markers(v: Versions) -> Iterator[Finding]:
 
 def parses(v: Versions) -> Iterator[Finding]:
     """Hard when every parent that holds the file parses; else told."""
-    problems = syntax_errors(v.path, v.result) if supported(v.path) else []
+    problems = syntax_errors(v.path, v.result)
     if problems:
         broken = [side for side, data in v.parents if syntax_errors(v.path, data)]
         first = problems[0]
@@ -121,8 +121,8 @@ def hunks(v: Versions) -> Iterator[Finding]:
                 )
 
 
-def _first(lines: object, own: set[bytes]) -> str:
-    for line in lines:  # type: ignore[attr-defined]
+def _first(lines: Sequence[bytes], own: set[bytes]) -> str:
+    for line in lines:
         if b"".join(line.split()) in own:
             return line.strip().decode("utf-8", "replace")[:80]
     return ""

@@ -10,7 +10,8 @@ from swarmrun.merging.cases import Attempt, Case, How
 class Rung(Protocol):
     """One way to merge a file that git could not."""
 
-    how: How
+    @property
+    def how(self) -> How: ...
 
     def resolve(self, case: Case) -> Attempt | None:
         """The merged text, or None when this way does not lead there. Never raises for any text."""

@@ -234,7 +234,16 @@ def _shape(block: Block) -> Key:
 def _arranged(
     base: dict[Key, Block], ours: dict[Key, Block], theirs: dict[Key, Block], kept: dict[Key, list[str]]
 ) -> list[Key]:
-    """Order of ours; what only theirs has comes after the neighbour it follows there."""
+    """Order of ours (of theirs when only theirs moved things); what only the other side has comes after the
+    neighbour it follows there."""
+    both = ours.keys() & theirs.keys()
+    common = [key for key in base if key in both]
+    if (
+        [k for k in ours if k in both and k in base]
+        == common
+        != [k for k in theirs if k in both and k in base]
+    ):
+        ours, theirs = theirs, ours
     order = [key for key in ours if key in kept]
     before: list[Key] = []
     for key in theirs:

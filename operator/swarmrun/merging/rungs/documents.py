@@ -10,6 +10,8 @@ from functools import lru_cache
 from io import StringIO
 from typing import Any
 
+from swarmrun.code.text import too_deep
+
 
 class Unreadable(ValueError):
     """Does not parse, or has a form that cannot be written back as it was."""
@@ -53,9 +55,9 @@ def _json_write(document: Any, like: str) -> str:
     for indent in indents:
         for ascii_only in (False, True):
             for separators in ((",", ": "), (", ", ": "), (",", ":")):
-                style = {"indent": indent, "ensure_ascii": ascii_only, "separators": separators}
-                if json.dumps(original, **style) + ending == like:
-                    return json.dumps(document, **style) + ending
+                encoder = json.JSONEncoder(ensure_ascii=ascii_only, indent=indent, separators=separators)
+                if encoder.encode(original) + ending == like:
+                    return encoder.encode(document) + ending
     raise Unreadable("written by hand: this layout cannot be kept")
 
 
@@ -97,7 +99,11 @@ def _yaml(mapping: int = 2, sequence: int = 4, offset: int = 2) -> Any:
 def _yaml_read(text: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
-    if len(text) > _LARGEST or re.search(r"(^|\s)[!&*][\w!<]", text):
+    if (
+        len(text) > _LARGEST
+        or too_deep(text.encode("utf-8", "replace"))
+        or re.search(r"(^|\s)[!&*][\w!<]", text)
+    ):
         raise Unreadable("too large, or with tags or anchors")
     try:
         document = _yaml().load(text) if text.strip() else None

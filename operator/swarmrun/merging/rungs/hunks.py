@@ -192,7 +192,7 @@ def one(hunk: Hunk[str], tongue: str, rules: Sequence[Rule]) -> tuple[list[str] 
     return None, ""
 
 
-def _trimmings(hunk: Hunk[str]) -> list[tuple[Lines, Lines, Lines, Lines, Lines]]:
+def _trimmings(hunk: Hunk[str]) -> Sequence[tuple[Lines, Lines, Lines, Lines, Lines]]:
     base, ours, theirs = hunk.base, hunk.ours, hunk.theirs
     whole = [(base, ours, theirs, list[str](), list[str]())]
     shorter = min(len(ours), len(theirs))

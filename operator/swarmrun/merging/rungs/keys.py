@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable, MutableMapping, MutableSequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from swarmrun.merging.cases import Attempt, Case, How
 from swarmrun.merging.rungs import documents
 from swarmrun.merging.rungs.tokens import versions
 
+Table = dict[Any, Any]
 Plain = Any
 """dict, list, str, int, float, bool, None, dates: what a document says, without its layout."""
 
@@ -54,7 +55,8 @@ def _fold(b: Plain, o: Plain, t: Plain, ours: Any, theirs: Any, path: str, notes
     """Brings what theirs changed into the document `ours`. b, o, t are the plain values of this place."""
     if not isinstance(o, dict) or not isinstance(t, dict):
         raise _Stuck(path)
-    b = b if isinstance(b, dict) else {}
+    o, t = cast(Table, o), cast(Table, t)
+    b = cast(Table, b if isinstance(b, dict) else {})
     for key in list(t):
         at = f"{path}.{key}" if path else str(key)
         in_base = key in b
@@ -81,9 +83,10 @@ def _fold(b: Plain, o: Plain, t: Plain, ours: Any, theirs: Any, path: str, notes
 
 def _both(b: Plain, o: Plain, t: Plain, ours: Any, theirs: Any, key: Any, at: str, notes: list[str]) -> None:
     if isinstance(o, dict) and isinstance(t, dict):
-        _fold(b, o, t, ours[key], theirs[key], at, notes)
+        _fold(b, cast(Table, o), cast(Table, t), ours[key], theirs[key], at, notes)
     elif isinstance(o, list) and isinstance(t, list):
-        _fold_list(b if isinstance(b, list) else [], o, t, ours[key], theirs[key], at)
+        old = cast(list[Plain], b if isinstance(b, list) else [])
+        _fold_list(old, cast(list[Plain], o), cast(list[Plain], t), ours[key], theirs[key], at)
         notes.append(at)
     elif isinstance(b, str) and isinstance(o, str) and isinstance(t, str):
         if _higher(b, o, t) == t:
@@ -106,10 +109,10 @@ def _insert(document: MutableMapping[Any, Any], key: Any, value: Any, order: lis
     if insert is not None and hasattr(document, "ca"):  # ruamel.yaml's mapping
         insert(place, key, value)
         return
-    if type(document) is not dict:  # tomlkit has no places
+    if type(cast(object, document)) is not dict:  # tomlkit has no places
         document[key] = value
         return
-    rest = [(name, document.pop(name)) for name in names[place:]]
+    rest: Table = {name: document.pop(name) for name in names[place:]}
     document[key] = value
     document.update(rest)
 
@@ -123,9 +126,13 @@ def _identity(items: list[Plain]) -> Callable[[Plain], str]:
     if items and all(isinstance(item, str) and _REQUIREMENT.match(item) for item in items):
         return lambda item: re.sub(r"[-_.]+", "-", _REQUIREMENT.match(item)[1]).lower()  # type: ignore[index]
     for name in _NAMES:
-        if items and all(isinstance(item, dict) and isinstance(item.get(name), str) for item in items):
+        if items and all(_named(item, name) for item in items):
             return lambda item, name=name: str(item[name])
     return repr
+
+
+def _named(item: Plain, name: str) -> bool:
+    return isinstance(item, dict) and isinstance(cast(Table, item).get(name), str)
 
 
 def _fold_list(
