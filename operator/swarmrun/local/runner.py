@@ -10,7 +10,7 @@ from typing import Any
 
 from durabletask.client import OrchestrationStatus
 
-from swarmrun.activities.registry import activities
+from swarmrun.activities.registry import Activity, activities
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
@@ -26,6 +26,7 @@ from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
 from swarmrun.report import AgentProgress, RunReport
 from swarmrun.settings import settings
+from swarmrun.steps import RELEASE, Failed
 
 LOOK_SECONDS = 0.1
 """How often the engine's memory is looked at for the live view; in-process, so it costs next to nothing."""
@@ -48,8 +49,6 @@ class LocalRunner:
             self._world = open_world(directory, self._bridge, self._models)
             self._client = self._engine.client()
             self._start()
-            self._engine.start_worker([run_orchestration, agent], activities(self._worlds))
-            self._engine.serve()
         except BaseException:
             self.close()
             raise
@@ -68,6 +67,17 @@ class LocalRunner:
         self._client.raise_orchestration_event(self._file.instance, EVENT, data=mail)
 
     def wait(self, on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
+        return self._work(activities(self._worlds), on_status)
+
+    def end(self) -> SwarmRunStatus:
+        self.send({"kind": "cancel"})
+        steps = activities(self._worlds)
+        idle = dict.fromkeys(steps, _not_begun) | {RELEASE.name: steps[RELEASE.name]}
+        return self._work(idle, lambda _: None)
+
+    def _work(self, steps: Mapping[str, Activity], on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
+        self._engine.start_worker([run_orchestration, agent], steps)
+        self._engine.serve()
         resource = self._directory.resource()
         status = self._directory.status()
         while True:
@@ -147,6 +157,11 @@ class LocalRunner:
         return self._world
 
 
+def _not_begun(_context: Any, _given: Any) -> dict[str, Any]:
+    failed = Failed(reason="Cancelled", message="not begun: the run was cancelled while nobody worked on it")
+    return {"failed": failed.model_dump(mode="json")}
+
+
 class RemoteRunner:
     """The mailbox of a run that another process works on."""
 
@@ -159,6 +174,9 @@ class RemoteRunner:
 
     def wait(self, on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
         raise EngineError("another process works on this run; its status is followed by file")
+
+    def end(self) -> SwarmRunStatus:
+        raise EngineError("another process works on this run: it ends it when it is told")
 
     def close(self) -> None:
         self._client.close()

@@ -40,7 +40,12 @@ class Runner(Protocol):
     """One run's engine and worker in this process, or a connection to the process that has them."""
 
     def wait(self, on_status: OnStatus) -> SwarmRunStatus:
-        """Until the run has ended. Returns its last status."""
+        """Works until the run has ended. Returns its last status."""
+        ...
+
+    def end(self) -> SwarmRunStatus:
+        """Cancels a run that nobody works on, until it has ended. Nothing is begun on the way: no model is paid
+        for what is not wanted any more."""
         ...
 
     def send(self, mail: dict[str, Any]) -> None:
@@ -54,7 +59,8 @@ class Runner(Protocol):
 
 class Runners(Protocol):
     def open(self, directory: RunDirectory, *, endpoints: Mapping[str, str]) -> Runner:
-        """Starts the run, or goes on where it stopped. The caller holds the directory's lock.
+        """The run's engine, with what there is of it; work begins with `wait`. The caller holds the directory's
+        lock.
 
         `endpoints` says which URL stands for each `cassette:` endpoint of the snapshot."""
         ...
@@ -249,16 +255,15 @@ class Runs:
             runner.close()
 
     def _send_stopped(self, directory: RunDirectory, mail: dict[str, Any]) -> None:
-        from swarmrun.local.cassettes import served
-
-        with served(directory.file().endpoints, directory.cassette_log) as endpoints:
-            runner = self.runners().open(directory, endpoints=endpoints)
-            try:
+        """Stored, and not worked on."""
+        runner = self.runners().open(directory, endpoints={})
+        try:
+            if mail["kind"] == "cancel":
+                directory.save_status(runner.end())
+            else:
                 runner.send(mail)
-                if mail["kind"] == "cancel":
-                    directory.save_status(runner.wait(lambda _: None))
-            finally:
-                runner.close()
+        finally:
+            runner.close()
 
     @staticmethod
     def _remember(directory: RunDirectory, kind: str) -> None:

@@ -57,6 +57,10 @@ class ScriptedRunner:
             self.pause(status)
         raise AssertionError("the script does not end")
 
+    def end(self) -> SwarmRunStatus:
+        self.send({"kind": "cancel"})
+        return self.wait(lambda _: None)
+
     def cancelled(self) -> bool:
         return any(m["kind"] == "cancel" for m in self.mails())
 
