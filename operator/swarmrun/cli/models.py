@@ -30,12 +30,13 @@ def record(
 
 def serve(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Cassette to answer from.", show_default=False)],
-    port: Annotated[int, typer.Option(help="Port on loopback; 0: any.")] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0: any.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 in a Pod.")] = "127.0.0.1",
 ) -> None:
     """Answer as the recorded models did, over real HTTP. Ctrl-C ends it."""
     from swarmrun.cassette.server import CassetteServer
 
-    with CassetteServer(file, port=port) as server:
+    with CassetteServer(file, host=host, port=port) as server:
         typer.echo(f"endpoint: {server.url}   (Ctrl-C ends)")
         _until_interrupted()
 
