@@ -1,6 +1,11 @@
-"""A real cluster: any KUBECONFIG whose Pods this process can reach, and the sandbox image loaded there.
+"""A real cluster: any KUBECONFIG whose Pods this process can reach, with the images loaded there.
 
-`SWARMRUN_TEST_CLUSTER=1` says that the cluster is one for tests: namespaces are made and deleted.
+| variable | meaning |
+| --- | --- |
+| `SWARMRUN_TEST_CLUSTER=1` | the cluster is one for tests: namespaces are made and deleted in it |
+| `SWARMRUN_TEST_SANDBOX_IMAGE`, `SWARMRUN_TEST_OPERATOR_IMAGE` | default `localhost/swarmrun-{sandbox,operator}:dev` |
+| `SWARMRUN_TEST_OTHER_IMAGE` | one with Python >= 3.9 and git and nothing of ours |
+| `SWARMRUN_TEST_FORGE`, `SWARMRUN_TEST_FORGE_TOKEN` | a Gitea that Pods reach, and an administrator's token |
 """
 
 from __future__ import annotations
@@ -16,13 +21,11 @@ import pytest
 
 from swarmrun.kube.api import KubeApi
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
-from swarmrun.ports import SandboxSpec, SandboxState
+from swarmrun.ports import Sandbox, SandboxSpec, SandboxState
 from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
 
 KEY = b"k" * 32
-IMAGE = os.environ.get("SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev")
-OTHER_IMAGE = os.environ.get("SWARMRUN_TEST_OTHER_IMAGE", "localhost/base:bookworm")
-
+NETWORK = NetworkOptions("swarmrun-system", {"app.kubernetes.io/component": "worker"})
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -38,80 +41,75 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Cluster:
     """One namespace, and what tests do in it."""
 
+    image = os.environ.get("SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev")
+    operator_image = os.environ.get("SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev")
+    other_image = os.environ.get("SWARMRUN_TEST_OTHER_IMAGE", "localhost/base:bookworm")
+    network = NETWORK
+
     def __init__(self, api: KubeApi, namespace: str) -> None:
         self.api = api
         self.namespace = namespace
+        self.place = RunPlace(namespace, "run", "demo")
         self.core = f"/api/v1/namespaces/{namespace}"
+        self.policies = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
 
-    def provider(
-        self, run: str = "run", options: dict[str, Any] | None = None, **network: Any
-    ) -> KubernetesProvider:
+    def provider(self, network: NetworkOptions = NETWORK, **options: Any) -> KubernetesProvider:
         return KubernetesProvider(
-            self.api,
-            RunPlace(self.namespace, run, "demo"),
-            KEY,
-            PodOptions(IMAGE, **(options or {})),
-            NetworkOptions("swarmrun-system", {"app.kubernetes.io/component": "worker"}, **network),
+            self.api, self.place, KEY, PodOptions(**({"image": self.image} | options)), network
         )
 
-    async def make(self, path: str, body: dict[str, Any]) -> None:
-        """Retried: a new namespace's service account and quota take a moment."""
-        await self.api.create(path, body)
+    def spec(self, name: str = "run-task-a1-g1", **more: Any) -> SandboxSpec:
+        small: dict[str, Any] = {"cpu": 0.5, "memory_mb": 256, "disk_mb": 512}
+        return SandboxSpec(name, run="run", **(small | more))
 
-    async def pod(self, name: str) -> dict[str, Any]:
-        return await self.api.get(f"{self.core}/pods/{name}")
+    async def settled(
+        self, provider: KubernetesProvider, it: SandboxSpec, *, within: float = 90
+    ) -> SandboxState:
+        """What `ensure` says once it no longer says Starting."""
+        ends = time.monotonic() + within
+        while (state := await provider.ensure(it)).phase == "Starting":
+            assert time.monotonic() < ends, state
+            await asyncio.sleep(0.2)
+        return state
+
+    async def ready(self, provider: KubernetesProvider, it: SandboxSpec | None = None) -> Sandbox:
+        it = it or self.spec()
+        state = await self.settled(provider, it)
+        assert state.phase == "Ready", state
+        return await provider.connect(it.id)
+
+    async def until_lost(
+        self, provider: KubernetesProvider, it: SandboxSpec, *, within: float = 120
+    ) -> SandboxState:
+        ends = time.monotonic() + within
+        while (state := await provider.ensure(it)).phase != "Lost":
+            assert time.monotonic() < ends, state
+            await asyncio.sleep(0.5)
+        return state
 
     async def pods(self) -> list[dict[str, Any]]:
         return (await self.api.get(f"{self.core}/pods"))["items"]
 
-
-def spec(name: str = "run-task-a1-g1", **more: Any) -> SandboxSpec:
-    small: dict[str, Any] = {"cpu": 0.5, "memory_mb": 256, "disk_mb": 512}
-    return SandboxSpec(name, run=more.pop("run", "run"), **(small | more))
-
-
-async def settled(provider: KubernetesProvider, it: SandboxSpec, *, within: float = 60) -> SandboxState:
-    """What `ensure` says once it no longer says Starting."""
-    ends = time.monotonic() + within
-    while (state := await provider.ensure(it)).phase == "Starting":
-        assert time.monotonic() < ends, state
-        await asyncio.sleep(0.2)
-    return state
-
-
-async def ready(provider: KubernetesProvider, it: SandboxSpec):
-    state = await settled(provider, it)
-    assert state.phase == "Ready", state
-    return await provider.connect(it.id)
-
-
-async def until(provider: KubernetesProvider, it: SandboxSpec, phase: str, *, within: float = 60):
-    ends = time.monotonic() + within
-    while (state := await provider.ensure(it)).phase != phase:
-        assert time.monotonic() < ends, state
-        await asyncio.sleep(0.3)
-    return state
-
-
-Scenario = Callable[[Cluster], Awaitable[Any]]
+    async def gone(self, what: str, *, within: float = 60) -> None:
+        """Waits until the namespace holds none of `what`."""
+        ends = time.monotonic() + within
+        while left := (await self.api.get(f"{self.core}/{what}"))["items"]:
+            assert time.monotonic() < ends, [item["metadata"]["name"] for item in left]
+            await asyncio.sleep(0.3)
 
 
 @pytest.fixture
 def in_cluster() -> Callable[..., Any]:
     """Runs a coroutine function in a namespace of its own, which enforces the restricted standard."""
 
-    def run(scenario: Scenario, **labels: str) -> Any:
+    def run(scenario: Callable[[Cluster], Awaitable[Any]]) -> Any:
         async def go() -> Any:
             api = KubeApi(kubeconfig=os.environ["KUBECONFIG"])
             name = f"test-{secrets.token_hex(4)}"
-            body = {"metadata": {"name": name, "labels": RESTRICTED | labels}}
-            await api.create("/api/v1/namespaces", body)
+            await api.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": RESTRICTED}})
             try:
                 cluster = Cluster(api, name)
-                for _ in range(50):
-                    found = await api.get(f"{cluster.core}/serviceaccounts")
-                    if found["items"]:
-                        break
+                while not (await api.get(f"{cluster.core}/serviceaccounts"))["items"]:
                     await asyncio.sleep(0.1)
                 return await scenario(cluster)
             finally:

@@ -37,6 +37,9 @@ class PodState:
     """Nothing on the status says why it has not started."""
 
 
+ENDING = "Ending"
+"""Reason of a Pod whose container has ended, but whose last status is still to come: asked again, it is Lost."""
+
 _REFUSED = {
     "InvalidImageName": "InvalidImageName",
     "ErrImageNeverPull": "ImageNotPresent",
@@ -98,6 +101,9 @@ def read_events(events: Iterable[Json]) -> PodState | None:
 def _ended(name: str, meta: Json, status: Json, ended: Json) -> PodState:
     reason, code = ended.get("reason", ""), ended.get("exitCode", 0)
     said = str(ended.get("message") or "").strip()[-500:]
+    if status.get("phase") not in ("Failed", "Succeeded"):
+        # An evicted Pod's container is told first, the eviction when all of it has ended.
+        return PodState("Starting", ENDING, f"Pod {name} ended with {code}; its cause is not told yet")
     if reason == "StartError" or code == 128:
         return PodState("Refused", "CommandRefused", f"Pod {name} cannot start its server: {said}")
     if reason == "OOMKilled":
@@ -143,8 +149,8 @@ def _waiting(name: str, waiting: Json) -> PodState:
     if reason in _REFUSED:
         return PodState("Refused", _REFUSED[reason], f"Pod {name}: {said or reason}")
     if reason in _PULLING:
-        # The back-off's own text names no cause: the next look may find the pull's.
-        if _NO_SUCH_IMAGE.search(said.replace("Back-off pulling image", "")):
+        # Without the image's own name, which may hold any of the words.
+        if _NO_SUCH_IMAGE.search(re.sub(r'"[^"]*"', "", said)):
             return PodState("Refused", "ImagePullFailed", f"Pod {name}: {said}")
         return PodState("Starting", reason, said)
     return PodState("Starting", reason or "Waiting", said, look_at_events=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket as _tcp
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,18 @@ PATIENCE = 30.0
 """Seconds without an answer, beyond what was asked for, after which a sandbox counts as lost (arbitrary)."""
 BULK_PATIENCE = 600.0
 """The same for loading and checkpointing a whole repository."""
+CONNECT = 10.0
+"""Seconds to get a connection: the other side only accepts (arbitrary)."""
+
+# A machine that is gone says nothing more. 15 s of silence of its kernel (not of its commands) are taken for that.
+_NOTICE_DEATH = [(_tcp.SOL_SOCKET, _tcp.SO_KEEPALIVE, 1)]
+if hasattr(_tcp, "TCP_USER_TIMEOUT"):
+    _NOTICE_DEATH += [
+        (_tcp.IPPROTO_TCP, _tcp.TCP_KEEPIDLE, 6),
+        (_tcp.IPPROTO_TCP, _tcp.TCP_KEEPINTVL, 3),
+        (_tcp.IPPROTO_TCP, _tcp.TCP_KEEPCNT, 3),
+        (_tcp.IPPROTO_TCP, _tcp.TCP_USER_TIMEOUT, 15_000),
+    ]
 
 
 class SandboxClient:
@@ -40,6 +53,7 @@ class SandboxClient:
             # No TLS here: a socket, loopback, or a network that the cluster's policy closes.
             verify=False,
             uds=socket or None,
+            socket_options=None if socket else _NOTICE_DEATH,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=None),
         )
         self._http = httpx.AsyncClient(
@@ -163,7 +177,8 @@ class SandboxClient:
         body = json.dumps(arguments).encode() + b"\n" + payload
         try:
             async with asyncio.timeout(patience):
-                response = await self._http.post(f"/v1/{op}", content=body, timeout=None)
+                limits = httpx.Timeout(None, connect=CONNECT)
+                response = await self._http.post(f"/v1/{op}", content=body, timeout=limits)
         except TimeoutError as exc:
             raise SandboxLost(f"sandbox {self.id} did not answer {op} within {patience:.0f} s") from exc
         except httpx.HTTPError as exc:

@@ -254,6 +254,8 @@ def test_a_secret_is_read_by_its_keys(tmp_path):
     two = mount(tmp_path / "b", hosts="git.example.com", username="me", password="p")
     assert secret.credential(two, "s", HTTPS) == Token("p", "me")
     assert secret.api_token(two, "s") == "p"
+    open_one = mount(tmp_path / "o", token="t")
+    assert secret.credential(open_one, "s", HTTPS) == Token("t")
     three = mount(tmp_path / "c", hosts="git.example.com", ssh_privatekey="k", known_hosts="h")
     assert secret.credential(three, "s", SSH) == SshKey(three / "ssh-privatekey", three / "known_hosts")
 
@@ -263,7 +265,7 @@ def test_a_secret_is_read_by_its_keys(tmp_path):
     [
         (None, "SecretMissing"),
         ({}, "SecretMissing"),
-        ({"token": "t"}, "SecretKeyMissing"),
+        ({"username": "me"}, "SecretKeyMissing"),
         ({"hosts": "git.example.com"}, "SecretKeyMissing"),
         ({"hosts": "example.com", "token": "t"}, "SecretHostNotAllowed"),
         ({"hosts": "", "token": "t"}, "SecretHostNotAllowed"),

@@ -2,12 +2,13 @@
 
 | key | meaning |
 | --- | --- |
-| `hosts` | host names it may be used for, white space or commas between; `*.example.com` takes subdomains |
+| `hosts` | optional: host names it may be used for, white space or commas between; `*.example.com` takes subdomains |
 | `token`, or `username` and `password` | for https (`kubernetes.io/basic-auth` has the latter two) |
 | `ssh-privatekey` and `known_hosts` | for ssh (`kubernetes.io/ssh-auth` has the first) |
 
-`hosts` is needed: whoever may make a SwarmRun could otherwise send the Secret to a host of their own. The operator
-cannot read Secrets, so nobody but this Pod can look.
+Whoever may make a SwarmRun could otherwise send the Secret to a host of their own. The chart's admission policy holds
+runs to the Secret's annotation `swarmrun.dev/allowed-hosts`; `hosts` is checked here besides, when the Secret is used,
+also where that policy is off or the Secret was changed after the run was made. The operator itself reads no Secrets.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def api_token(mounted: Path, name: str) -> str:
 
 
 def _check_host(mounted: Path, keys: set[str], name: str, url: RepositoryUrl) -> None:
-    _need(keys, name, "hosts")
+    if "hosts" not in keys:
+        return
     allowed = [h for h in re.split(r"[\s,]+", _text(mounted / "hosts").lower()) if h]
     if not any(fnmatchcase(url.host.lower(), host) for host in allowed):
         raise PermissionDenied(

@@ -36,6 +36,10 @@ HEALTH_SECONDS = 1.0
 ENFORCED_WITHIN = 20.0
 """Seconds from the first look until policies must hold. On the test cluster it takes 1.0–1.5; large clusters with
 many policies need more. Arbitrary."""
+SILENT_FOR = 10.0
+"""Seconds after which a sandbox that was ready and does not answer is lost though its Pod runs (arbitrary)."""
+CAUSE_WITHIN = 3.0
+"""Seconds that the kubelet is given to tell why a sandbox ended; it takes about 1."""
 ANSWERS_WITHIN = 60.0
 """Seconds from a container's start until its server must answer the brain (arbitrary)."""
 EVENTS_AFTER = 2.5
@@ -50,6 +54,8 @@ class _Seen:
     since: float = field(default_factory=time.monotonic)
     """When its container was first seen running."""
     fenced: bool = False
+    silent_since: float | None = None
+    """When a sandbox that was ready first did not answer `ensure`."""
     client: PodSandbox | None = None
 
 
@@ -176,6 +182,7 @@ class KubernetesProvider:
         client = self._client(spec.id, state.ip)
         try:
             await client.health(timeout_s=HEALTH_SECONDS)
+            seen.silent_since = None
             if not seen.fenced:
                 verdict = await self._fenced(spec, client, time.monotonic() - seen.since)
                 if verdict is not None:
@@ -187,9 +194,12 @@ class KubernetesProvider:
             now = await self._look(spec.id, missing_is_lost=True)
             if now.phase != "Running":
                 return SandboxState(now.phase, now.reason, now.message)
-            if seen.fenced:
+            seen.silent_since = seen.silent_since or time.monotonic()
+            silent = time.monotonic() - seen.silent_since
+            if seen.fenced and silent > SILENT_FOR:
                 return SandboxState("Lost", "NotAnswering", str(exc))
-            if time.monotonic() - seen.since < ANSWERS_WITHIN:
+            if seen.fenced or time.monotonic() - seen.since < ANSWERS_WITHIN:
+                # Of one that was ready, too: its end may not be told yet, or it is only busy.
                 return SandboxState("Starting", "NotAnswering", str(exc))
             return SandboxState(
                 "Refused",
@@ -244,13 +254,17 @@ class KubernetesProvider:
 
     async def why_lost(self, sandbox_id: str, exc: SandboxLost) -> SandboxLost:
         """The cause that stands on the Pod, else what was seen."""
-        try:
-            state = await self._look(sandbox_id, missing_is_lost=True)
-        except SwarmRunError:
-            return exc
-        if state.phase in ("Lost", "Refused"):
-            return SandboxLost(state.message, reason=state.reason)
-        return SandboxLost(f"{exc.message}; its Pod runs", reason="NotAnswering")
+        ends = time.monotonic() + CAUSE_WITHIN
+        while True:
+            try:
+                state = await self._look(sandbox_id, missing_is_lost=True)
+            except SwarmRunError:
+                return exc
+            if state.phase in ("Lost", "Refused"):
+                return SandboxLost(state.message, reason=state.reason)
+            if time.monotonic() > ends:
+                return SandboxLost(f"{exc.message}; its Pod is there: {state.phase}", reason="NotAnswering")
+            await asyncio.sleep(0.5)
 
     def _path(self, sandbox_id: str) -> str:
         return f"{self._core}/pods/{names.pod_name(self._place, sandbox_id)}"

@@ -1,0 +1,295 @@
+"""The manifest of a sandbox Pod, and the provider against an API server that is a dictionary."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from swarmrun.errors import Conflict, NotFound, PermissionDenied, RemoteUnavailable, SandboxLost
+from swarmrun.kube.names import pod_name
+from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
+from swarmrun.ports import EgressRule, SandboxSpec
+from swarmrun.sandbox.kubernetes import enforcement, manifest
+from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
+from swarmrun.sandbox.tokens import token
+
+KEY = b"k" * 32
+PLACE = RunPlace("team", "uid-1", "demo", Owner("swarmrun.dev/v1alpha1", "SwarmRun", "demo", "uid"))
+NETWORK = NetworkOptions("swarmrun-system", {"app": "brain"})
+OPTIONS = PodOptions("registry/sandbox:1")
+
+
+def spec(**more: Any) -> SandboxSpec:
+    return SandboxSpec("uid-1-task-a1-g1", run="uid-1", **more)
+
+
+def pod(it: SandboxSpec | None = None, options: PodOptions = OPTIONS) -> dict[str, Any]:
+    return manifest.sandbox_pod(PLACE, it or spec(), options, token_sha256="h" * 64)
+
+
+# ------------------------------------------------------------ the manifest
+
+
+def test_a_pod_meets_the_restricted_standard_and_more():
+    it = pod()["spec"]
+    (container,) = it["containers"]
+    assert it["securityContext"]["runAsNonRoot"]
+    assert it["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert it["securityContext"]["runAsUser"] == it["securityContext"]["fsGroup"] > 65536
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert it["restartPolicy"] == "Never"
+    assert (it["automountServiceAccountToken"], it["enableServiceLinks"]) == (False, False)
+    assert {t["tolerationSeconds"] for t in it["tolerations"]} == {30}
+    assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+    assert set(container["resources"]["requests"]) == {"cpu", "memory", "ephemeral-storage"}
+    assert not any(kind in str(it["volumes"]) for kind in ("secret", "hostPath", "projected"))
+
+
+def test_a_pod_belongs_to_its_run_and_no_mesh_gets_in():
+    meta = pod()["metadata"]
+    assert meta["ownerReferences"][0]["uid"] == "uid"
+    assert meta["labels"]["swarmrun.dev/run"] == "demo"
+    assert meta["labels"]["swarmrun.dev/task"] == "task-a1-g1"
+    assert meta["labels"]["sidecar.istio.io/inject"] == "false"
+    assert meta["annotations"]["linkerd.io/inject"] == "disabled"
+
+
+def test_a_pod_carries_the_hash_of_its_token_and_an_environment_cannot_change_it():
+    env = {e["name"]: e["value"] for e in pod(spec(env={"SWARMRUN_TOKEN_SHA256": "x", "HOME": "/", "A": "b"}))[
+        "spec"
+    ]["containers"][0]["env"]}  # fmt: skip
+    assert env["SWARMRUN_TOKEN_SHA256"] == "h" * 64
+    assert (env["HOME"], env["TMPDIR"], env["A"]) == ("/sandbox/home", "/sandbox/tmp", "b")
+
+
+def test_what_a_class_says_is_passed_through_but_cannot_take_our_labels():
+    given = PodOptions(
+        "i",
+        image_pull_secrets=("pull",),
+        service_account="sa",
+        runtime_class="kata",
+        priority_class="low",
+        node_selector={"pool": "agents"},
+        tolerations=({"key": "agents", "operator": "Exists"},),
+        affinity={"nodeAffinity": {}},
+        labels={"team": "a", "swarmrun.dev/instance": "another"},
+        annotations={"note": "x"},
+    )
+    it = pod(options=given)
+    body = it["spec"]
+    assert body["imagePullSecrets"] == [{"name": "pull"}]
+    assert (body["runtimeClassName"], body["priorityClassName"]) == ("kata", "low")
+    assert body["nodeSelector"] == {"pool": "agents"}
+    assert body["tolerations"][-1] == {"key": "agents", "operator": "Exists"}
+    assert it["metadata"]["labels"]["team"] == "a"
+    assert it["metadata"]["labels"]["swarmrun.dev/instance"] == "uid-1"
+    assert it["metadata"]["annotations"]["note"] == "x"
+
+
+def test_a_storage_class_gives_an_ephemeral_volume_and_none_gives_a_limited_directory():
+    assert pod(spec(disk_mb=100))["spec"]["volumes"][0]["emptyDir"] == {"sizeLimit": "100Mi"}
+    claim = pod(options=PodOptions("i", storage_class="fast"))["spec"]["volumes"][0]["ephemeral"]
+    assert claim["volumeClaimTemplate"]["spec"]["storageClassName"] == "fast"
+
+
+def test_the_server_is_mounted_only_for_images_that_have_none():
+    assert "configMap" not in str(pod()["spec"]["volumes"])
+    assert "configMap" not in str(pod(spec(image=OPTIONS.image))["spec"]["volumes"])
+    other = pod(spec(image="python:3.9"))
+    assert other["spec"]["containers"][0]["image"] == "python:3.9"
+    assert other["spec"]["volumes"][-1]["configMap"]["name"] == manifest.server_name(PLACE)
+    files = manifest.server_files(PLACE)
+    assert {"__main__.py", "main.py", "wire.py"} <= set(files["data"])
+    assert len(json.dumps(files)) < 1_000_000  # a ConfigMap's limit is 1 MiB
+
+
+def test_the_policy_lets_in_the_brain_and_out_what_was_granted():
+    closed = manifest.sandbox_policy(PLACE, spec(), NETWORK)["spec"]
+    assert closed["egress"] == []
+    assert closed["policyTypes"] == ["Ingress", "Egress"]
+    (ingress,) = closed["ingress"]
+    assert ingress["from"][0]["podSelector"]["matchLabels"] == {"app": "brain"}
+    assert closed["podSelector"]["matchLabels"].items() <= pod()["metadata"]["labels"].items()
+    granted = spec(allow=(EgressRule("10.9.0.0/16", (443,)),), dns=True)
+    first, dns = manifest.sandbox_policy(PLACE, granted, NETWORK)["spec"]["egress"]
+    assert first == {
+        "to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}],
+        "ports": [{"protocol": "TCP", "port": 443}],
+    }
+    assert {p["port"] for p in dns["ports"]} == {53}
+
+
+def test_names_fail_at_once_where_they_may_not_be_resolved():
+    assert pod()["spec"]["dnsConfig"]["nameservers"] == ["127.0.0.1"]
+    assert "dnsConfig" not in pod(spec(dns=True))["spec"]
+
+
+# ------------------------------------------------------------ the provider
+
+
+class Api:
+    """`KubeApi` over a dictionary; `refuse` is raised by the next creation of a Pod."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.refuse: Exception | None = None
+        self.requests: list[str] = []
+
+    async def get(self, path: str, **_: str) -> Any:
+        self.requests.append(f"GET {path}")
+        if path.endswith("/events"):
+            return {"items": []}
+        if path not in self.objects:
+            raise NotFound(path)
+        return self.objects[path]
+
+    async def create(self, path: str, body: Any) -> Any:
+        self.requests.append(f"POST {path}")
+        if path.endswith("/pods") and self.refuse is not None:
+            exc, self.refuse = self.refuse, None
+            raise exc
+        key = f"{path}/{body['metadata']['name']}"
+        if key in self.objects:
+            raise Conflict(key, reason="AlreadyExists")
+        self.objects[key] = body
+        return body
+
+    async def delete(self, path: str, **query: Any) -> None:
+        self.requests.append(f"DELETE {path}")
+        selector = query.get("labelSelector")
+        if selector:
+            name, value = selector.split("=")
+            for key in [k for k, v in self.objects.items() if k.startswith(path + "/")]:
+                if self.objects[key]["metadata"]["labels"].get(name) == value:
+                    del self.objects[key]
+        self.objects.pop(path, None)
+
+    def kinds(self) -> list[str]:
+        return [body["kind"] for body in self.objects.values()]
+
+    def run(self, ip: str = "127.0.0.1") -> None:
+        for body in self.objects.values():
+            if body["kind"] == "Pod":
+                body["status"] = {
+                    "phase": "Running",
+                    "podIP": ip,
+                    "containerStatuses": [{"state": {"running": {}}}],
+                }
+
+
+def provider(api: Api, network: NetworkOptions = NETWORK) -> KubernetesProvider:
+    return KubernetesProvider(api, PLACE, KEY, OPTIONS, network)  # type: ignore[arg-type]
+
+
+def test_the_fence_is_made_before_the_pod_and_once_a_run():
+    async def go() -> None:
+        api = Api()
+        it = provider(api)
+        assert (await it.ensure(spec())).phase == "Starting"
+        assert api.kinds() == ["NetworkPolicy", "Pod"]
+        assert (await it.ensure(spec())).phase == "Starting"
+        other = SandboxSpec("uid-1-other-a1-g1", run="uid-1")
+        await it.ensure(other)
+        assert api.kinds() == ["NetworkPolicy", "Pod", "Pod"]
+        assert sum("networkpolicies" in line for line in api.requests) == 1
+        await provider(api).ensure(SandboxSpec("uid-1-x-a1-g1", run="uid-1"))  # another worker, the same run
+        assert api.kinds().count("NetworkPolicy") == 1
+        await it.release_run("uid-1")
+        assert api.kinds() == ["NetworkPolicy"]
+
+    asyncio.run(go())
+
+
+def test_a_refusal_is_told_and_an_outage_is_raised():
+    async def go() -> None:
+        api = Api()
+        it = provider(api)
+        api.refuse = PermissionDenied("exceeded quota: q", reason="QuotaExceeded")
+        state = await it.ensure(spec())
+        assert (state.phase, state.reason, state.message) == ("Refused", "QuotaExceeded", "exceeded quota: q")
+        api.refuse = RemoteUnavailable("down", reason="ApiServerUnavailable")
+        with pytest.raises(RemoteUnavailable):
+            await it.ensure(spec())
+        assert (await it.ensure(spec())).phase == "Starting"
+
+    asyncio.run(go())
+
+
+def test_a_pod_that_was_made_by_a_call_whose_answer_got_lost_is_taken():
+    async def go() -> None:
+        api = Api()
+        api.refuse = Conflict("there", reason="AlreadyExists")
+        assert (await provider(api).ensure(spec())).phase == "Starting"
+
+    asyncio.run(go())
+
+
+def test_a_pod_that_disappeared_is_lost_for_who_made_it():
+    async def go() -> None:
+        api = Api()
+        it = provider(api)
+        await it.ensure(spec())
+        del api.objects[f"/api/v1/namespaces/team/pods/{pod_name(PLACE, spec().id)}"]
+        state = await it.ensure(spec())
+        assert (state.phase, state.reason) == ("Lost", "Deleted")
+        with pytest.raises(SandboxLost) as lost:
+            await it.connect(spec().id)
+        assert lost.value.reason == "Deleted"
+        await it.release(spec().id)
+        assert (await it.ensure(spec())).phase == "Starting"
+
+    asyncio.run(go())
+
+
+def test_a_server_that_does_not_answer_yet_is_starting_and_one_that_never_does_is_refused(monkeypatch):
+    from swarmrun.sandbox.kubernetes import provider as providers
+
+    # Nobody listens there.
+    monkeypatch.setattr(providers.manifest, "PORT", 9)
+
+    async def go() -> None:
+        api = Api()
+        it = provider(api)
+        await it.ensure(spec())
+        api.run()
+        state = await it.ensure(spec())
+        assert (state.phase, state.reason) == ("Starting", "NotAnswering")
+        monkeypatch.setattr(providers, "ANSWERS_WITHIN", -1.0)
+        state = await it.ensure(spec())
+        assert (state.phase, state.reason) == ("Refused", "SandboxNotReachable")
+        with pytest.raises(SandboxLost) as lost:
+            await (await it.connect(spec().id)).exec("true")
+        assert lost.value.reason == "NotAnswering"
+
+    asyncio.run(go())
+
+
+def test_the_network_trial_tells_what_answers(in_sandbox):
+    async def scenario(box):
+        server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        line = enforcement.command([f"127.0.0.1:{port}", "127.0.0.1:9", "[::1]:9"], api_server=False)
+        assert enforcement.answered(await box.client.exec(line)) == [f"127.0.0.1:{port}"]
+        server.close()
+        broken = await box.client.exec("echo answered; exit 3")
+        assert enforcement.answered(broken) is None
+        line = enforcement.command([], api_server=True)
+        given = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "9"}
+        assert enforcement.answered(await box.client.exec(line, env=given)) == []
+
+    in_sandbox(scenario)
+
+
+def test_each_sandbox_has_a_uid_and_a_token_of_its_own():
+    ids = [f"run-t{n}-a1-g1" for n in range(500)]
+    assert len({manifest.uid_of(i) for i in ids}) == 500
+    assert len({hashlib.sha256(token(KEY, i).encode()).hexdigest() for i in ids}) == 500
