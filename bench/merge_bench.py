@@ -171,7 +171,8 @@ def _guards(cases: list[tuple[Path, Replayed]], seed: int) -> list[dict[str, Any
         by_merge[path, case.merge].append(case)
     for (path, merge), files in by_merge.items():
         ours, theirs = files[0].parents
-        found = guards.check(path, merge, ours=ours, theirs=theirs)
+        names = [case.path for case in files]
+        found = guards.check(path, merge, ours=ours, theirs=theirs, paths=names)
         for case in files:
             kinds = {f.kind for f in found if f.severity == "hard" and f.path == case.path}
             if kinds:

@@ -20,7 +20,7 @@ class Finding:
 
     path: str
     kind: str
-    """One of the kinds in `guards/README`-style table of the package's docstring."""
+    """One of the table in the package's docstring."""
     message: str
     severity: Severity
     line: int = 0

@@ -20,23 +20,26 @@ def check(
     theirs: str,
     base: str = "",
     allowed_deletions: Collection[str] = (),
+    paths: Collection[str] | None = None,
 ) -> Sequence[Finding]:
     """What a merge has broken, `result` (a commit or tree) compared with both parents, file by file.
 
     `base` defaults to the parents' merge base. `allowed_deletions` are paths that may be gone although no
-    side deleted them. Hard findings come first.
+    side deleted them; with `paths` only those are looked at. Hard findings come first.
     """
     git = Repo(repo)
+    base = base or git.merge_base(ours, theirs)
     trees = _Trees(
-        git.entries(base or git.merge_base(ours, theirs)),
+        git.entries(base),
         git.entries(ours),
         git.entries(theirs),
         git.entries(result),
     )
-    renamed = _renames(git, trees, base or git.merge_base(ours, theirs), ours, theirs)
+    renamed = _renames(git, trees, base, ours, theirs)
     findings: list[Finding] = []
     look: list[_Quad] = []
-    for path in sorted(set(trees.base) | set(trees.ours) | set(trees.theirs) | set(trees.result)):
+    every = {*trees.base, *trees.ours, *trees.theirs, *trees.result}
+    for path in sorted(every if paths is None else every & set(paths)):
         quad = trees.at(path, renamed)
         if quad.result is None:
             findings += _deleted(quad, renamed, trees, allowed_deletions)

@@ -47,8 +47,14 @@ class Keys:
 
 
 def _same(one: Plain, other: Plain) -> bool:
-    """Equality that tells 1 from True and 1.0."""
-    return repr(one) == repr(other)
+    """Equality that tells 1 from True and 1.0, and does not ask for the order of keys."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        left, right = cast(Table, one), cast(Table, other)
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(one, list) and isinstance(other, list):
+        rows, others = cast(list[Plain], one), cast(list[Plain], other)
+        return len(rows) == len(others) and all(map(_same, rows, others))
+    return type(cast(object, one)) is type(cast(object, other)) and one == other
 
 
 def _fold(b: Plain, o: Plain, t: Plain, ours: Any, theirs: Any, path: str, notes: list[str]) -> None:
