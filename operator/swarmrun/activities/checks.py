@@ -131,7 +131,8 @@ def _own(failure: str, changed: list[str]) -> bool:
 
 
 def select(world: RunWorld, commit: str, changed: list[str]) -> list[str]:
-    """Test files of the commit that are in the diff or import what is."""
+    """Test files of the commit that are in the diff or import what is; below a conftest.py that does, all: its
+    fixtures are used without an import."""
     paths = [e.path for e in world.repo.list_tree(commit)]
     tests = [p for p in paths if p.endswith(".py") and is_test(p)]
     modules = {_module(p) for p in changed if p.endswith(".py")}
@@ -149,7 +150,8 @@ def select(world: RunWorld, commit: str, changed: list[str]) -> list[str]:
         }
         if names & modules:
             found.append(path)
-    return found
+    homes = [f.removesuffix("conftest.py") for f in found if f.rpartition("/")[2] == "conftest.py"]
+    return [t for t in tests if t in found or any(t.startswith(home) for home in homes)]
 
 
 def _module(path: str) -> str:
