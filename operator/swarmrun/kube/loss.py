@@ -7,6 +7,7 @@ kubelet's own words. Causes and texts were seen on Kubernetes 1.35 with containe
 | --- | --- |
 | memory | `OOMKilled`, 137; on cgroup v1 137 alone when a child was killed |
 | `emptyDir` or ephemeral storage over its limit | `status.reason: Evicted`, the message names it |
+| the same, and the server ended with 0 | `Succeeded`; Event `Evicted` has the message |
 | eviction API, preemption, taint, garbage collection | condition `DisruptionTarget`, its reason |
 | deleted by hand | `deletionTimestamp` alone |
 | image | waiting `ErrImagePull` and `ImagePullBackOff` in turn, `InvalidImageName`, `ErrImageNeverPull` |
@@ -34,7 +35,7 @@ class PodState:
     ip: str = ""
     """While it runs."""
     look_at_events: bool = False
-    """Nothing on the status says why it has not started."""
+    """Nothing on the status says why it has not started, or why it ended."""
 
 
 ENDING = "Ending"
@@ -83,9 +84,13 @@ def read_pod(pod: Json) -> PodState:
 
 
 def read_events(events: Iterable[Json]) -> PodState | None:
-    """What Events of a Pod (or of its volume claim) say about a start that will never happen."""
+    """What Events of a Pod (or of its volume claim) say about a start that will never happen, or about an end
+    whose cause is not on the status: of an evicted Pod whose server ends properly, exit code 0 is all that is."""
     for event in events:
         reason, message = event.get("reason", ""), str(event.get("message", ""))
+        if reason == "Evicted":
+            name = (event.get("involvedObject") or {}).get("name", "")
+            return _evicted(name, message.strip())
         if reason == "FailedMount" and re.search(r"not found|references non-existent|doesn't exist", message):
             return PodState("Refused", "VolumeSourceMissing", message)
         if reason == "ProvisioningFailed" and re.search(r"storageclass\S* .*not found", message):
@@ -118,19 +123,24 @@ def _ended(name: str, meta: Json, status: Json, ended: Json) -> PodState:
         return PodState("Lost", "Killed", f"Pod {name}: its server was killed (137); mostly that is memory")
     if 0 < code < 128 and (seconds := _lasted(ended)) is not None and seconds < NEVER_SERVED_SECONDS:
         return PodState("Refused", "ServerDidNotStart", f"Pod {name} ended with {code}: {said}")
-    return PodState("Lost", "ServerEnded", f"Pod {name} ended with {code}: {said}".rstrip(": "))
+    told = f"Pod {name} ended with {code}: {said}".rstrip(": ")
+    return PodState("Lost", "ServerEnded", told, look_at_events=True)
 
 
 def _pod_failed(name: str, meta: Json, status: Json) -> PodState:
     reason, said = status.get("reason", ""), str(status.get("message", "")).strip()[:500]
     if reason == "Evicted":
-        full = re.search(r"ephemeral|EmptyDir|exceeds the limit", said)
-        return PodState("Lost", "DiskFull" if full else "Evicted", f"Pod {name} was evicted: {said}")
+        return _evicted(name, said)
     if disrupted := _disrupted(name, status):
         return disrupted
     if meta.get("deletionTimestamp") and not reason:
         return PodState("Lost", "Deleted", f"Pod {name} was deleted")
     return PodState("Lost", reason or "PodEnded", f"Pod {name} ended: {said or status.get('phase', '')}")
+
+
+def _evicted(name: str, said: str) -> PodState:
+    full = re.search(r"ephemeral|EmptyDir|exceeds the limit", said)
+    return PodState("Lost", "DiskFull" if full else "Evicted", f"Pod {name} was evicted: {said}")
 
 
 def _disrupted(name: str, status: Json) -> PodState | None:

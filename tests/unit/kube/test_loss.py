@@ -147,6 +147,8 @@ def test_a_pod_that_finds_no_node_says_why():
             "StorageClassNotFound",
         ),
         (("FailedMount", 'object "ns"/"kube-root-ca.crt" not registered'), None),
+        (("Evicted", 'Usage of EmptyDir volume "work" exceeds the limit "64Mi". '), "DiskFull"),
+        (("Evicted", "The node was low on resource: memory."), "Evicted"),
         (("Scheduled", "Successfully assigned"), None),
     ],
 )
