@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import grpc
+from durabletask.client import OrchestrationQuery
 from pydantic import ValidationError
 
 from swarmrun.api.resolve import resolve
@@ -43,6 +44,10 @@ class Engine(Client, Protocol):
     def raise_orchestration_event(self, instance_id: str, event_name: str, *, data: Any) -> None: ...
 
     def purge_orchestration(self, instance_id: str, recursive: bool = True) -> Any: ...
+
+    def get_all_orchestration_states(
+        self, orchestration_query: OrchestrationQuery | None = None
+    ) -> list[Any]: ...
 
 
 @dataclass
@@ -146,6 +151,11 @@ class Reconciler:
     def forget(self, instance: str) -> None:
         """Removes volumes, artifacts and history of an ended run. Idempotent."""
         self._worlds.remove(instance)
+        # A purge that is recursive leaves agents alone on the embedded engine.
+        for agent in self._engine.get_all_orchestration_states(
+            OrchestrationQuery(instance_id_prefix=f"{instance}:")
+        ):
+            self._engine.purge_orchestration(agent.instance_id)
         self._engine.purge_orchestration(instance)
 
     def _waiting(

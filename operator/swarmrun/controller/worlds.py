@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.resolve import Snapshot
@@ -113,6 +114,8 @@ class Worlds:
         # The snapshot goes last: a removal that was cut short finds the run again.
         for key in [*(k for k in store.list("") if k != SNAPSHOT), SNAPSHOT]:
             store.delete(key)
+        if self._artifacts.startswith("file://"):
+            shutil.rmtree(unquote(urlsplit(f"{self._artifacts}/runs/{run}").path), ignore_errors=True)
         return None
 
     def shut(self) -> None:
