@@ -174,9 +174,11 @@ def next_commands(run: SwarmRun, status: SwarmRunStatus) -> list[str]:
     name = named(run.metadata.name, run.metadata.namespace)
     if not status.phase.terminal:
         return [f"swarmrun resume {name}"]
-    # Whoever wants a parked branch in the result all the same edits it.
-    parked = [a.task for a in status.agents if a.phase is AgentPhase.PARKED]
-    by_hand = [f"swarmrun merge {name} {task} --checkout {task}" for task in parked[:1]]
+    # Whoever wants in the result what was parked all the same edits it.
+    tasks = {t.id for t in status.plan.tasks} if status.plan else set[str]()
+    phases = (AgentPhase.PARKED, AgentPhase.FAILED)
+    left = [a.task for a in status.agents if a.phase in phases and a.commit and a.task in tasks]
+    by_hand = [f"swarmrun merge {name} {task} --checkout {task}" for task in left[:1]]
     if status.result and status.result.branch:
         return [*by_hand, f"swarmrun diff {name}", git_diff(run.spec.repository.url, status.result)]
     return [f"swarmrun describe {name}", f"swarmrun logs {name}", *by_hand]

@@ -92,6 +92,12 @@ class _Remerge:
         elif report.result and report.result.branch and report.result.commit == before:
             self.tell(f"{task.id}  is in the result, which is published")
             return self._saved()
+        elif self.record.status.phase is not AgentPhase.MERGED:
+            raise Conflict(
+                f"{head.source} (at {head.commit[:12]}) holds nothing that is not in the result",
+                mend=f"commit on it, then `{self.command} --from DIR`",
+                reason="NoBranch",
+            )
         else:
             self.tell(f"{task.id}  is in the result already")
             proof = self._proven(before, before)

@@ -273,7 +273,8 @@ class Life(Host):
             status=status,
             reason=reason,
             message=message[:2000],
-            checkpoint=s.checkpoint,
+            # An attempt that did nothing does not hide what an earlier one made.
+            checkpoint="" if s.checkpoint == s.brief.base else s.checkpoint,
             turns=s.turn if status == "Finished" else max(0, s.turn - 1),
             tool_calls=s.tool_calls,
             generation=s.box.generation if s.box else 1,

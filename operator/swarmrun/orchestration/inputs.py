@@ -100,7 +100,7 @@ class AgentResult(StepModel):
     message: str = ""
     commit: str = ""
     checkpoint: str = ""
-    """Last known state of its work tree, also when it failed."""
+    """Last known state of its work tree, also when it failed; empty when nothing was changed."""
     verified: bool = False
     turns: int = 0
     tool_calls: int = 0
