@@ -78,8 +78,9 @@ async def served(call: Any, *args: Any, within: float = 60, **more: Any) -> Any:
     while True:
         try:
             return await asyncio.to_thread(call, *args, **more)
-        except RemoteUnavailable as exc:
-            assert time.monotonic() < ends, exc
+        except RemoteUnavailable:
+            if time.monotonic() > ends:
+                raise
             await asyncio.sleep(0.3)
 
 
@@ -148,7 +149,7 @@ def test_a_wrong_token_is_the_hosts_own_refusal(in_cluster, repository, forge, r
     async def scenario(cluster):
         await secret(cluster, "team-git", username="swarm", password="wrong")
         remote = access(cluster, repo, repository, secret="team-git")
-        with pytest.raises(PermissionDenied, match="Authentication failed"):
+        with pytest.raises(PermissionDenied, match=r"[Aa]uthenticat"):
             await served(remote.preflight, "")
 
     in_cluster(scenario)
@@ -166,14 +167,9 @@ def test_the_git_pod_reaches_the_remote_alone(in_cluster, repository, forge, rep
         closed = access(cluster, repo, repository, secret="team-git", cidrs=("192.0.2.0/24",))
         await asyncio.to_thread(_starting, closed)
         await asyncio.sleep(5)  # policies take effect 1.0–1.5 s after a container's start
-        with pytest.raises(RemoteUnavailable, match="cannot read|did not answer|Failed to connect"):
-            for _ in range(20):
-                try:
-                    await asyncio.to_thread(closed.preflight, "")
-                except RemoteUnavailable as exc:
-                    if not exc.reason.startswith("GitPod"):
-                        raise
-                    await asyncio.sleep(0.5)
+        await served(closed.check_pull_requests)  # which asks nobody
+        with pytest.raises(RemoteUnavailable, match=r"cannot read|did not answer"):
+            await asyncio.to_thread(closed.preflight, "")
 
     in_cluster(scenario)
 
