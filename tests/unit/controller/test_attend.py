@@ -1,0 +1,151 @@
+"""Attending to resources: when it looks, and when it writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller import attend
+from swarmrun.controller.attend import Attendants
+from swarmrun.controller.happenings import Happening, happenings
+from swarmrun.controller.kube import Gone, Refused
+from swarmrun.controller.reconcile import Outcome
+
+Body = Callable[..., dict[str, Any]]
+
+
+class Kube:
+    def __init__(self) -> None:
+        self.written: list[SwarmRunStatus] = []
+        self.told: list[Happening] = []
+        self.answer: list[Exception] = []
+
+    async def write_status(self, meta: Any, status: SwarmRunStatus) -> None:
+        if self.answer:
+            raise self.answer.pop()
+        self.written.append(status)
+
+    async def report(self, meta: Any, happening: Happening) -> None:
+        self.told.append(happening)
+
+
+class Steps:
+    """A reconciler that shows one score after another, then rests."""
+
+    def __init__(self, *scores: int) -> None:
+        self.scores = list(scores)
+        self.looks = 0
+
+    def reconcile(self, memory: Any, classes: Any) -> Outcome:
+        self.looks += 1
+        score = self.scores.pop(0) if len(self.scores) > 1 else self.scores[0]
+        return Outcome(SwarmRunStatus(phase=Phase.RUNNING, score=score), None)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attend, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(attend, "WRITE_SECONDS", 0.05)
+
+
+def attended(reconciler: Any, kube: Kube, *events: Callable[[Attendants], None]) -> None:
+    """Each event is shown once what came of the one before has settled."""
+
+    async def all_of_them() -> None:
+        attendants = Attendants(reconciler, kube)  # type: ignore[arg-type]
+        try:
+            for event in events:
+                event(attendants)
+                await asyncio.sleep(0.3)
+        finally:
+            attendants.close()
+
+    asyncio.run(all_of_them())
+
+
+def test_a_status_is_written_when_it_differs_and_not_again(run_body: Body) -> None:
+    kube, steps = Kube(), Steps(50)
+    changed = run_body(annotations={"swarmrun.dev/suspend": "now"})
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: a.see_run(changed))
+    assert steps.looks == 2
+    assert [s.score for s in kube.written] == [50]
+
+
+def test_what_only_the_controller_wrote_wakes_nobody(run_body: Body) -> None:
+    kube, steps = Kube(), Steps(50)
+    echo = run_body() | {"status": {"score": 50}}
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: a.see_run(echo))
+    assert steps.looks == 1
+
+
+def test_writes_keep_their_distance_and_the_last_status_comes_through(run_body: Body) -> None:
+    kube, steps = Kube(), Steps(1, 2, 3)
+    first, second = run_body(), run_body(generation=2)
+
+    def both(attendants: Attendants) -> None:
+        attendants.see_run(first)
+        asyncio.get_running_loop().call_later(0.02, attendants.see_run, second)
+
+    attended(steps, kube, both)
+    # The second look came too early to be written; the third shows what is so by then.
+    assert [s.score for s in kube.written] == [1, 3]
+
+
+def test_a_refused_write_is_tried_again(run_body: Body) -> None:
+    kube, steps = Kube(), Steps(50)
+    kube.answer = [Refused("conflict", 409)]
+    attended(steps, kube, lambda a: a.see_run(run_body()))
+    assert [s.score for s in kube.written] == [50]
+
+
+def test_a_resource_that_has_gone_is_left(run_body: Body) -> None:
+    kube, steps = Kube(), Steps(50)
+    kube.answer = [Gone("team/shop")]
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: _none(a))
+
+
+def _none(attendants: Attendants) -> None:
+    assert not attendants.attended
+    assert attendants.missing.is_set()
+
+
+def test_a_bug_in_one_resource_is_tried_again_and_harms_no_other(run_body: Body) -> None:
+    class Buggy(Steps):
+        def reconcile(self, memory: Any, classes: Any) -> Outcome:
+            if memory.body["metadata"]["uid"] == "bad":
+                raise ZeroDivisionError
+            return super().reconcile(memory, classes)
+
+    kube = Kube()
+
+    def two(attendants: Attendants) -> None:
+        attendants.see_run(run_body(uid="bad"))
+        attendants.see_run(run_body())
+
+    attended(Buggy(50), kube, two)
+    assert [s.score for s in kube.written] == [50]
+
+
+def test_an_older_version_of_a_resource_changes_nothing(run_body: Body) -> None:
+    kube, steps = Kube(), Steps(50)
+    old = run_body(generation=9)
+    old["metadata"]["resourceVersion"] = "6"
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: a.see_run(old))
+    assert steps.looks == 1
+
+
+def test_the_end_is_told_as_an_event() -> None:
+    from swarmrun.api.status import Condition, ResultStatus
+
+    ready = Condition(type="Ready", status="True", reason="Published", message="published as swarm/shop")
+    done = SwarmRunStatus(
+        phase=Phase.SUCCEEDED, conditions=[ready], result=ResultStatus(branch="swarm/shop", commit="a" * 40)
+    )
+    told = happenings(SwarmRunStatus(phase=Phase.PUBLISHING), done)
+    assert [(h.type, h.reason) for h in told] == [("Normal", "Published")]
+    assert "swarm/shop is aaaaaaaaaaaa" in told[0].message
+    assert happenings(done, done) == []
