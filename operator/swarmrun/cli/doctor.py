@@ -30,22 +30,24 @@ def doctor(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what is missing or wrong on this machine, each with its mend. Exit 1 when something required is."""
-    from swarmrun.cli import show
-    from swarmrun.cli.findings import machine, models
+    from swarmrun.cli import findings, show
+    from swarmrun.cli.printable import printable
+    from swarmrun.cli.typed import typed
 
     place = where(ctx, home)
-    found = machine(place.home)
+    found = findings.machine(place.home)
     if probe:
-        found += models(file, model, endpoint)
+        found += findings.models(file, model, endpoint)
     if output is not Output.TEXT:
         show.data([vars(f) for f in found], output)
     else:
         for finding in found:
-            typer.echo(line(finding))
+            typer.echo(printable(typed(line(finding))))
     if any(f.level == "problem" for f in found):
         raise typer.Exit(1)
 
 
 def line(finding: Finding) -> str:
-    mend = f"\n      mend: {finding.mend}" if finding.mend and finding.level != "ok" else ""
+    word = "hint" if finding.level == "ok" else "mend"
+    mend = f"\n      {word}: {finding.mend}" if finding.mend else ""
     return f"{finding.level:<8} {finding.name}: {finding.message}{mend}"

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from swarmrun.errors import SwarmRunError
+from swarmrun.errors import InvalidResource, SwarmRunError
 from swarmrun.local.directory import FORMAT, RunDirectory
 
 MIN_FREE_GB = 2
 """A choice: clones, artifacts and the engine of a few runs of a middling repository."""
 NEEDED = ("reachable", "key", "answers", "tools")
 """Checks of a model without which no run can work."""
+PROBE_SECONDS = 60.0
+"""How long a model may say nothing; the questions are small ones. A choice."""
 KEYS = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
@@ -90,7 +92,7 @@ def _keys() -> Finding:
 
 
 def models(file: str, model: str, endpoint: str) -> list[Finding]:
-    """Asks each tier's model. Raises InvalidResource or NotFound where there is nothing to ask."""
+    """Asks each tier's model. Raises InvalidResource or NotFound where the file cannot be read."""
     import asyncio
 
     return asyncio.run(_models(file, model, endpoint))
@@ -105,7 +107,10 @@ async def _models(file: str, model: str, endpoint: str) -> list[Finding]:
     from swarmrun.models.probe import probe
 
     classes = [r for r in load(*read(file)[:2]) if isinstance(r, SwarmClass)] if file else []
-    cls = classes[0] if classes else default_class(os.environ, model=model, endpoint=endpoint)
+    try:
+        cls = classes[0] if classes else default_class(os.environ, model=model, endpoint=endpoint)
+    except InvalidResource as exc:
+        return [Finding("models", "problem", exc.message, exc.mend)]
     found: list[Finding] = []
     seen: set[str] = set()
     for tier in Tier:
@@ -116,7 +121,7 @@ async def _models(file: str, model: str, endpoint: str) -> list[Finding]:
         seen.add(key)
         name = f"model {tier.value} ({spec.model})"
         try:
-            client = client_for(spec)
+            client = client_for(spec, silence_s=PROBE_SECONDS, total_s=3 * PROBE_SECONDS)
         except SwarmRunError as exc:
             found.append(Finding(name, "problem", exc.message, exc.mend))
             continue
