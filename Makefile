@@ -52,9 +52,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## make crds             crds/ from the pydantic models
+## make crds             crds/ and the chart's copy from the pydantic models
 crds: $(STAMP)
-	$(BIN)/python -m swarmrun.api.crdgen crds
+	$(BIN)/python -m swarmrun.api.crdgen crds charts/swarmrun/files/crds
 
 ## make bench            the figures: tables, and build/bench/*.json
 bench: $(STAMP)

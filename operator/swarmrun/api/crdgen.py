@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions out of the pydantic models: `python -m swarmrun.api.crdgen DIRECTORY`.
+"""CustomResourceDefinitions out of the pydantic models: `python -m swarmrun.api.crdgen DIRECTORY …`.
 
 Kubernetes takes structural schemas only: no `$ref`, no `anyOf` with null, no `additionalProperties: false`
 beside properties. What a schema cannot say is a CEL rule.
@@ -197,7 +197,8 @@ def write(directory: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m swarmrun.api.crdgen DIRECTORY")
-    for path in write(Path(sys.argv[1])):
-        print(path)
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m swarmrun.api.crdgen DIRECTORY …")
+    for directory in sys.argv[1:]:
+        for path in write(Path(directory)):
+            print(path)

@@ -1,0 +1,141 @@
+"""The operator as a process of this machine against a real API server; nothing needs to run in the cluster.
+
+No other operator may watch these namespaces meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from swarmrun.cassette.server import CassetteServer
+
+ROOT = Path(__file__).parents[3]
+DEMO = ROOT / "examples/url-shortener"
+
+
+class Kubectl:
+    """kubectl in one namespace; a failure's text is the assertion."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def __call__(self, *args: str, given: str | None = None, ok: bool = True) -> str:
+        done = subprocess.run(
+            ["kubectl", "-n", self.namespace, *args], input=given, capture_output=True, text=True, timeout=180
+        )
+        if ok:
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def apply(self, *resources: dict[str, Any], ok: bool = True) -> str:
+        return self("apply", "--server-side", "-f", "-", given=yaml.safe_dump_all(resources), ok=ok)
+
+    def run(self, name: str) -> dict[str, Any]:
+        return json.loads(self("get", "swarmrun", name, "-o", "json"))
+
+    def status(self, name: str) -> dict[str, Any]:
+        return self.run(name).get("status", {})
+
+    def reason(self, name: str) -> str:
+        return next(
+            (c["reason"] for c in self.status(name).get("conditions", []) if c["type"] == "Ready"), ""
+        )
+
+    def until(self, what: Callable[[], Any], *, within: float = 60) -> Any:
+        ends = time.monotonic() + within
+        while not (found := what()):
+            assert time.monotonic() < ends, self("get", "swarmruns", "-o", "yaml")[-4000:]
+            time.sleep(0.3)
+        return found
+
+
+class Operator:
+    """A process that can be killed and started again on the same state."""
+
+    def __init__(self, state: Path, namespace: str, **env: str) -> None:
+        self.log = state.parent / "operator.log"
+        self._env = {
+            **os.environ,
+            "SWARMRUN_STATE": str(state),
+            "SWARMRUN_SANDBOXES": "process",
+            "SWARMRUN_UNSAFE_NO_SANDBOX": "true",
+            "SWARMRUN_NAMESPACES": namespace,
+            "SWARMRUN_PROBE_PORT": str(20000 + secrets.randbelow(20000)),
+            **env,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, role: str = "all") -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "swarmrun.controller", "--role", role],
+                env=self._env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def end(self, how: signal.Signals = signal.SIGKILL) -> int:
+        assert self._process is not None
+        self._process.send_signal(how)
+        return self._process.wait(60)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.end()
+
+
+@pytest.fixture
+def kubectl(crds: None) -> Iterator[Kubectl]:
+    name = f"operator-{secrets.token_hex(4)}"
+    it = Kubectl(name)
+    it("create", "namespace", name)
+    yield it
+    it("delete", "swarmclass", "-l", f"test={name}", "--ignore-not-found")
+    it("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def crds() -> None:
+    # Whoever brought them before (a chart, an older checkout): these are what is tested.
+    Kubectl("default")("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+
+
+@pytest.fixture
+def operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[Operator]:
+    it = Operator(tmp_path / "state", kubectl.namespace)
+    yield it
+    it.close()
+    print(it.log.read_text()[-6000:] if it.log.exists() else "")
+
+
+@pytest.fixture
+def demo(kubectl: Kubectl, tmp_path: Path) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """The resources of the example, on a fresh local remote, its models served here: class, run."""
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", str(remote)], check=True)
+    with CassetteServer(DEMO / "cassette.yaml", quiet=True) as server:
+
+        def make(**spec: Any) -> list[dict[str, Any]]:
+            cls, run = yaml.safe_load_all((DEMO / "run.yaml").read_text())
+            cls["metadata"] = {"name": kubectl.namespace, "labels": {"test": kubectl.namespace}}
+            for tier in cls["spec"]["models"].values():
+                tier["endpoint"] = server.url
+            run["spec"] |= {"className": kubectl.namespace, "repository": {"url": str(remote)}, **spec}
+            return [cls, run]
+
+        yield make
