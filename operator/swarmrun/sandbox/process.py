@@ -204,12 +204,7 @@ class ProcessProvider:
     def _spawn(self, spec: SandboxSpec, directory: Path) -> tuple[subprocess.Popen[bytes], int, str]:
         """In the spawner's thread."""
         group = cgroups.create(f"swarmrun-{_short(str(directory))}", pids=spec.pids, memory_mb=spec.memory_mb)
-        marker = {
-            "id": spec.id,
-            "run": spec.run,
-            "cgroups": [str(path) for path in group.directories] if group else [],
-        }
-        _write_durably(directory / "sandbox.json", json.dumps(marker))
+        self._mark_started(spec, directory, group.directories if group else ())
         theirs, ours = os.pipe()
         os.set_inheritable(theirs, True)
         limits: list[str] = []
@@ -241,6 +236,10 @@ class ProcessProvider:
         finally:
             os.close(theirs)
         return process, ours, note
+
+    def _mark_started(self, spec: SandboxSpec, directory: Path, groups: tuple[Path, ...] = ()) -> None:
+        marker = {"id": spec.id, "run": spec.run, "cgroups": [str(path) for path in groups]}
+        _write_durably(directory / "sandbox.json", json.dumps(marker))
 
     def _command(
         self, spec: SandboxSpec, directory: Path, server: list[str]
@@ -304,6 +303,7 @@ class ProcessProvider:
             live.process.wait()
             os.close(live.lifeline)
             os.close(live.directory_fd)
+        self._end(sandbox_id)
         for _ in range(20):  # Also of a process that was killed: its commands may outlive it by a moment.
             if kill_marked(f"SWARMRUN_SANDBOX={self._mark(sandbox_id)}") == 0:
                 break
@@ -312,6 +312,9 @@ class ProcessProvider:
         cgroups.remove([Path(path) for path in marker.get("cgroups", [])])
         if directory.exists():
             _remove_sandbox(directory)
+
+    def _end(self, sandbox_id: str) -> None:
+        """What else has to be ended before the directories go. Also of a sandbox that another process held."""
 
     # ------------------------------------------------------------ names
 
