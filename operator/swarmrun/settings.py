@@ -4,6 +4,9 @@
 | --- | --- | --- |
 | `SWARMRUN_HOME` | runs, engines and artifacts on one machine | `$XDG_STATE_HOME/swarmrun`, `~/.local/state/swarmrun` |
 | `SWARMRUN_LOG` | level of `swarmrun.log` in a run's directory | `WARNING` |
+| `SWARMRUN_SANDBOXES` | `process` (bubblewrap) or `container` (podman, docker) | `process` |
+| `SWARMRUN_SANDBOX_IMAGE` | image of containers where run and class name none | `swarmrun-sandbox` |
+| `SWARMRUN_CONTAINER_ENGINE` | the engine's command, with options where needed | `podman`, else `docker` |
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from pathlib import Path
 class Settings:
     home: Path
     log_level: str
+    sandboxes: str
+    sandbox_image: str
+    container_engine: str
 
 
 @lru_cache(maxsize=1)
@@ -27,4 +33,7 @@ def settings() -> Settings:
     return Settings(
         home=Path(home).expanduser().absolute(),
         log_level=os.environ.get("SWARMRUN_LOG", "WARNING").upper(),
+        sandboxes=os.environ.get("SWARMRUN_SANDBOXES") or "process",
+        sandbox_image=os.environ.get("SWARMRUN_SANDBOX_IMAGE") or "swarmrun-sandbox",
+        container_engine=os.environ.get("SWARMRUN_CONTAINER_ENGINE", ""),
     )

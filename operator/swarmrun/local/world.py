@@ -18,8 +18,10 @@ from swarmrun.local.directory import RunDirectory
 from swarmrun.local.lock import Lock, holder
 from swarmrun.local.repository import open_artifacts, open_repo
 from swarmrun.models.client import client_for
-from swarmrun.ports import ModelClient, PullRequests
+from swarmrun.ports import ModelClient, PullRequests, SandboxProvider
+from swarmrun.sandbox.container import ContainerProvider, engine
 from swarmrun.sandbox.process import ProcessProvider
+from swarmrun.settings import settings
 
 SCHEMES = ("https", "ssh", "http", "file")
 TOKENS = (
@@ -62,19 +64,29 @@ class Models:
 def open_world(directory: RunDirectory, bridge: Bridge, models: Models) -> RunWorld:
     """What the steps of this run work on. The caller holds the directory's lock, and closes bridge and models."""
     snapshot = directory.snapshot()
-    provider = ProcessProvider(
-        directory.sandboxes, directory.master_key(), unsafe_no_sandbox=directory.file().unsafe_no_sandbox
-    )
     return RunWorld(
         snapshot=snapshot,
         store=open_artifacts(directory),
         repo=open_repo(directory),
-        provider=provider,
+        provider=_provider(directory),
         bridge=bridge,
         model_of=models,
         remote=lambda: remote_of(snapshot),
         pull_requests=lambda: _pull_requests(snapshot),
     )
+
+
+def _provider(directory: RunDirectory) -> SandboxProvider:
+    """Raises SandboxRefused where the wanted kind is not there, InvalidResource for a kind that is unknown."""
+    root, key, chosen = directory.sandboxes, directory.master_key(), settings()
+    if chosen.sandboxes == "container":
+        command = engine(chosen.container_engine)
+        return ContainerProvider(root, key, command=command, image=chosen.sandbox_image)
+    if chosen.sandboxes != "process":
+        raise InvalidResource(
+            f"SWARMRUN_SANDBOXES is {chosen.sandboxes!r}", mend="on one machine it is process or container"
+        )
+    return ProcessProvider(root, key, unsafe_no_sandbox=directory.file().unsafe_no_sandbox)
 
 
 @contextmanager
