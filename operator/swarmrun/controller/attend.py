@@ -19,8 +19,9 @@ from typing import Any
 
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.controller.happenings import happenings
-from swarmrun.controller.kube import Gone, Kube, Refused
+from swarmrun.controller.kube import Gone, Kube
 from swarmrun.controller.reconcile import Memory, Outcome, Reconciler, status_of
+from swarmrun.errors import SwarmRunError
 
 WRITE_SECONDS = 2.0
 RETRY_SECONDS = 5.0
@@ -101,7 +102,7 @@ class Attendants:
                 again = await self._look(attended)
             except Gone:
                 return self._leave(uid, attended)
-            except Refused as exc:
+            except SwarmRunError as exc:
                 log.warning("%s: its status cannot be written: %s", _name(attended.memory.body), exc)
                 again = RETRY_SECONDS
             except Exception:
@@ -131,7 +132,7 @@ class Attendants:
         for happening in happenings(before, after):
             try:
                 await self._kube.report(body["metadata"], happening)
-            except Refused as exc:  # an Event is a courtesy; a terminating namespace takes none
+            except SwarmRunError as exc:  # an Event is a courtesy; a terminating namespace takes none
                 log.info("%s: no Event %s: %s", _name(body), happening.reason, exc)
 
     def _leave(self, uid: str, attended: Attended) -> None:

@@ -12,7 +12,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from swarmrun.controller.kube import Kube, Refused
+from swarmrun.errors import Conflict, NotFound, RemoteUnavailable, SwarmRunError
+from swarmrun.kube.api import KubeApi
 
 HELD_SECONDS = 15
 RENEW_SECONDS = 2.0
@@ -23,8 +24,8 @@ log = logging.getLogger("swarmrun.controller")
 
 
 class Lease:
-    def __init__(self, kube: Kube, namespace: str, name: str, identity: str) -> None:
-        self._kube = kube
+    def __init__(self, api: KubeApi, namespace: str, name: str, identity: str) -> None:
+        self._api = api
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = name
         self._identity = identity
@@ -50,7 +51,7 @@ class Lease:
                 if not await asyncio.wait_for(self._try(), GIVE_UP_SECONDS / 2):
                     break
                 renewed = time.monotonic()
-            except (Refused, TimeoutError) as exc:
+            except (SwarmRunError, TimeoutError) as exc:
                 log.warning("lease %s could not be renewed: %s", self._name, exc)
         log.error("lease %s is lost", self._name)
         lost.set()
@@ -58,43 +59,45 @@ class Lease:
     async def release(self) -> None:
         """Lets another begin at once."""
         try:
-            lease = await self._kube.request("GET", f"{self._path}/{self._name}")
+            lease = await self._api.get(f"{self._path}/{self._name}")
             if lease["spec"].get("holderIdentity") == self._identity:
                 lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._kube.request("PUT", f"{self._path}/{self._name}", lease)
-        except Refused as exc:
+                await self._api.replace(f"{self._path}/{self._name}", lease)
+        except SwarmRunError as exc:
             log.info("lease %s was not given back: %s", self._name, exc)
 
     async def _tried(self) -> bool:
         try:
             return await self._try()
-        except Refused as exc:
+        except SwarmRunError as exc:
             log.warning("lease %s: %s", self._name, exc)
             return False
 
     async def _try(self) -> bool:
-        """Takes or renews it. False while another holds it. Raises Refused."""
+        """Takes or renews it. False while another holds it, or was faster. Raises what the API server says."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         mine = {"holderIdentity": self._identity, "leaseDurationSeconds": HELD_SECONDS, "renewTime": now}
         try:
-            lease = await self._kube.request("GET", f"{self._path}/{self._name}")
-        except Refused as exc:
-            if exc.code != 404:
+            try:
+                lease = await self._api.get(f"{self._path}/{self._name}")
+            except NotFound:
+                spec: dict[str, Any] = {**mine, "acquireTime": now, "leaseTransitions": 0}
+                await self._api.create(self._path, {"metadata": {"name": self._name}, "spec": spec})
+                return True
+            spec = lease.get("spec") or {}
+            holder = spec.get("holderIdentity") or ""
+            if holder != self._identity:
+                if holder and not self._silent(spec):
+                    return False
+                spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+            await self._api.replace(f"{self._path}/{self._name}", lease | {"spec": {**spec, **mine}})
+        except Conflict:
+            return False
+        except RemoteUnavailable as exc:
+            if exc.reason != "Conflict":
                 raise
-            meta = {"name": self._name}
-            return await self._write(
-                "POST",
-                self._path,
-                {"metadata": meta, "spec": {**mine, "acquireTime": now, "leaseTransitions": 0}},
-            )
-        spec: dict[str, Any] = lease.get("spec") or {}
-        holder = spec.get("holderIdentity") or ""
-        if holder != self._identity:
-            if holder and not self._silent(spec):
-                return False
-            spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
-        lease["spec"] = {**spec, **mine}
-        return await self._write("PUT", f"{self._path}/{self._name}", lease)
+            return False
+        return True
 
     def _silent(self, spec: dict[str, Any]) -> bool:
         """Whether the holder has not renewed for its time, by our own clock since we saw it last."""
@@ -102,12 +105,3 @@ class Lease:
         if seen != self._seen:
             self._seen, self._seen_at = seen, time.monotonic()
         return time.monotonic() - self._seen_at > int(spec.get("leaseDurationSeconds") or HELD_SECONDS)
-
-    async def _write(self, method: str, path: str, lease: dict[str, Any]) -> bool:
-        try:
-            await self._kube.request(method, path, lease)
-        except Refused as exc:
-            if exc.code == 409:  # another was faster
-                return False
-            raise
-        return True

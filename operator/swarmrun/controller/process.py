@@ -8,17 +8,18 @@ import signal
 from typing import Any, Literal
 
 from swarmrun.activities.registry import activities
-from swarmrun.api import GROUP, VERSION
+from swarmrun.api import GROUP
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.hands import hands_for
-from swarmrun.controller.kube import Kube, Refused
+from swarmrun.controller.kube import Kube
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.sweep import Sweep
 from swarmrun.controller.worlds import Worlds
 from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import DtsEngine, EmbeddedEngine
-from swarmrun.errors import InvalidResource
+from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
+from swarmrun.kube.api import KubeApi
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
 
@@ -75,9 +76,10 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
     from swarmrun.controller.lease import Lease
     from swarmrun.controller.watch import registry, watch
 
-    kube = await Kube.connect(settings.identity)
+    api = KubeApi()
+    kube = Kube(api, settings.identity)
     stop = asyncio.Event()
-    lease = Lease(kube, settings.namespace, settings.lease, settings.identity) if settings.lease else None
+    lease = Lease(api, settings.namespace, settings.lease, settings.identity) if settings.lease else None
     background: list[asyncio.Task[None]] = []
     try:
         if lease:
@@ -101,23 +103,21 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
             task.cancel()
         if lease and not stop.is_set():
             await lease.release()
-        await kube.close()
+        await api.close()
 
 
 async def _show_classes(kube: Kube, attendants: Attendants) -> None:
     """Before any run is looked at, so that none is told that its class is missing because it was shown first."""
     while True:
         try:
-            found = await kube.request("GET", f"/apis/{GROUP}/{VERSION}/swarmclasses")
-        except Refused as exc:
-            if exc.code == 404:
-                log.warning("the CRDs of %s are not installed yet", GROUP)
-                return
-            log.warning("the API server lists no SwarmClasses: %s", exc)
+            for body in await kube.classes():
+                attendants.see_class(body)
+        except NotFound:
+            log.warning("the CRDs of %s are not installed yet", GROUP)
+        except SwarmRunError as exc:
+            log.warning("the SwarmClasses cannot be listed: %s", exc)
             await asyncio.sleep(RETRY_SECONDS)
             continue
-        for body in found["items"]:
-            attendants.see_class(body)
         return
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from durabletask.client import OrchestrationQuery
 
 from swarmrun.controller.attend import Attendants
-from swarmrun.controller.kube import Kube, Refused
+from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import ENDED
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.wanted import uid_of
+from swarmrun.errors import SwarmRunError
 from swarmrun.orchestration.mail import EVENT
 
 SWEEP_SECONDS = 60.0
@@ -57,8 +58,8 @@ class Sweep:
             try:
                 leftover = await self.once()
                 self.done_at = time.monotonic()
-            except Refused as exc:
-                log.warning("the API server lists no SwarmRuns: %s", exc)
+            except SwarmRunError as exc:
+                log.warning("no sweep: %s", exc)
             except Exception:
                 log.exception("sweep")
             try:

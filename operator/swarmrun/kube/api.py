@@ -27,6 +27,7 @@ TIMEOUT = 15.0
 """Seconds for one request (arbitrary; an API server that needs longer is in trouble)."""
 
 _MERGE = "application/merge-patch+json"
+_PATCH = "application/json-patch+json"
 
 
 class KubeApi:
@@ -51,6 +52,14 @@ class KubeApi:
     async def merge(self, path: str, body: Json) -> Json:
         """JSON merge patch (RFC 7386)."""
         return await self._request("PATCH", path, body=body)
+
+    async def patch(self, path: str, operations: list[Json]) -> Json:
+        """JSON patch (RFC 6902); a `test` that fails raises InvalidResource."""
+        return await self._request("PATCH", path, body=operations)
+
+    async def replace(self, path: str, body: Json) -> Json:
+        """PUT. Raises RemoteUnavailable, reason `Conflict`, where somebody changed it meanwhile."""
+        return await self._request("PUT", path, body=body)
 
     async def delete(self, path: str, *, grace_seconds: int | None = None, **query: str) -> None:
         """Also of a whole collection with a `labelSelector`. What is not there is fine."""
@@ -97,14 +106,21 @@ class KubeApi:
             return self._client
 
     async def _request(
-        self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | list[Json] | None = None,
+        query: dict[str, str] | None = None,
     ) -> Json:
         import aiohttp
 
         api = self._client or await self._open()
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = _MERGE if method == "PATCH" else "application/json"
+            headers["Content-Type"] = "application/json"
+            if method == "PATCH":
+                headers["Content-Type"] = _PATCH if isinstance(body, list) else _MERGE
         url = api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         try:
             for setting in (await api.configuration.auth_settings()).values():

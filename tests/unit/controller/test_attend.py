@@ -12,8 +12,9 @@ from swarmrun.api.status import Phase, SwarmRunStatus
 from swarmrun.controller import attend
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.happenings import Happening, happenings
-from swarmrun.controller.kube import Gone, Refused
+from swarmrun.controller.kube import Gone
 from swarmrun.controller.reconcile import Outcome
+from swarmrun.errors import RemoteUnavailable
 
 Body = Callable[..., dict[str, Any]]
 
@@ -97,7 +98,7 @@ def test_writes_keep_their_distance_and_the_last_status_comes_through(run_body: 
 
 def test_a_refused_write_is_tried_again(run_body: Body) -> None:
     kube, steps = Kube(), Steps(50)
-    kube.answer = [Refused("conflict", 409)]
+    kube.answer = [RemoteUnavailable("conflict")]
     attended(steps, kube, lambda a: a.see_run(run_body()))
     assert [s.score for s in kube.written] == [50]
 
