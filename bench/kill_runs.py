@@ -77,7 +77,7 @@ def main() -> None:
         different = outcome.differences(whole)
         kills, wrong, runs = kills + outcome.kills, wrong + bool(different), runs + 1
         verdict = "same" if not different else "DIFFERENT\n    " + "\n    ".join(different)
-        if path := outcome.otherwise(whole):
+        if not different and (path := outcome.otherwise(whole)):
             verdict += f" (by another way: {path})"
         print(
             f"{what}: {outcome.kills} kills, {outcome.seconds:.0f} s, {outcome.asked_again} asked again: {verdict}",

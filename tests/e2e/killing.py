@@ -74,8 +74,10 @@ class Outcome:
 
     def otherwise(self, other: Outcome) -> str:
         """What is not wrong, but was not so in `other`: which branches are finished first is a matter of timing."""
-        more, less = sorted(self.asked - other.asked), sorted(other.asked - self.asked)
-        return " ".join([*(f"+{key}" for key in more), *(f"-{key}" for key in less)])
+        mine, theirs = ({key.rsplit("/", 1)[0] for key in one.asked} for one in (self, other))
+        return " ".join(
+            [*(f"+{a}" for a in sorted(mine - theirs)), *(f"-{a}" for a in sorted(theirs - mine))]
+        )
 
 
 class KilledRun:
