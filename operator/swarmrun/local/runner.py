@@ -17,7 +17,7 @@ from swarmrun.api.status import Phase, SwarmRunStatus
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.projection import project
 from swarmrun.durable.bridge import Bridge
-from swarmrun.durable.engine import EmbeddedEngine, connect
+from swarmrun.durable.engine import EmbeddedEngine
 from swarmrun.errors import EngineError, NotFound
 from swarmrun.local.directory import RunDirectory
 from swarmrun.local.world import Models, open_world
@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.1
 
 
 class LocalRunner:
-    """Implements `local.runs.Runner`; the class itself is the `Runners`."""
+    """Implements `local.runs.Runner`."""
 
     def __init__(self, directory: RunDirectory, endpoints: Mapping[str, str]) -> None:
         self._directory = directory
@@ -52,14 +52,6 @@ class LocalRunner:
         except BaseException:
             self.close()
             raise
-
-    @classmethod
-    def open(cls, directory: RunDirectory, *, endpoints: Mapping[str, str]) -> LocalRunner:
-        return cls(directory, endpoints)
-
-    @classmethod
-    def connect(cls, directory: RunDirectory) -> RemoteRunner:
-        return RemoteRunner(directory)
 
     # ------------------------------------------------------------ what commands do
 
@@ -160,26 +152,6 @@ class LocalRunner:
 def _not_begun(_context: Any, _given: Any) -> dict[str, Any]:
     failed = Failed(reason="Cancelled", message="not begun: the run was cancelled while nobody worked on it")
     return {"failed": failed.model_dump(mode="json")}
-
-
-class RemoteRunner:
-    """The mailbox of a run that another process works on."""
-
-    def __init__(self, directory: RunDirectory) -> None:
-        self._instance = directory.file().instance
-        self._client = connect(directory.engine_db.with_name(directory.engine_db.name + ".sock"))
-
-    def send(self, mail: dict[str, Any]) -> None:
-        self._client.raise_orchestration_event(self._instance, EVENT, data=mail)
-
-    def wait(self, on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
-        raise EngineError("another process works on this run; its status is followed by file")
-
-    def end(self) -> SwarmRunStatus:
-        raise EngineError("another process works on this run: it ends it when it is told")
-
-    def close(self) -> None:
-        self._client.close()
 
 
 def _log_to(directory: RunDirectory) -> logging.Handler:

@@ -21,7 +21,7 @@ from swarmrun.api.resolve import resolve, spec_hash
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.api.swarmclass import SwarmClass
-from swarmrun.errors import Conflict, EngineError, InvalidResource, NotFound
+from swarmrun.errors import Conflict, InvalidResource, NotFound
 from swarmrun.local.directory import RunDirectory, RunFile
 from swarmrun.local.lock import Lock, holder
 from swarmrun.local.paths import absolute_class, absolute_run, cassettes
@@ -303,11 +303,9 @@ class Runs:
 
     def runners(self) -> Runners:
         if self._runners is None:
-            try:
-                from swarmrun.local.runner import LocalRunner
-            except ModuleNotFoundError as exc:
-                raise EngineError("this build has no engine to work on a run with") from exc
-            self._runners = LocalRunner
+            from swarmrun.local.runners import LocalRunners
+
+            self._runners = LocalRunners()
         return self._runners
 
 
