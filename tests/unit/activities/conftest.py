@@ -173,6 +173,9 @@ class Lab:
 
     def a_world(self, **spec: Any) -> RunWorld:
         wanted = {"goal": "Sums.", "repository": {"url": str(self.bare)}, "mode": "Swarm", **spec}
+        # Plugins of these tests' own pytest would triple the time of every run in a sandbox.
+        env = [{"name": "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "value": "1"}]
+        wanted["sandbox"] = {**wanted.get("sandbox", {}), "env": env}
         run = SwarmRun.model_validate(
             {
                 "apiVersion": "swarmrun.dev/v1alpha1",
