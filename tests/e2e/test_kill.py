@@ -65,7 +65,7 @@ def test_a_run_killed_at_step_boundaries_ends_as_if_it_had_not_been(whole, recor
 
 def test_a_run_killed_at_random_instants_ends_as_if_it_had_not_been(whole, recording, tmp_path):
     print(f"seed {SEED}")
-    longest = whole.seconds
+    longest = whole.seconds * 0.7  # another run may be quicker
     killed = played(tmp_path, recording, lambda run: run.at_instants(random.Random(SEED), 2, longest))
     assert killed.differences(whole) == []
 
