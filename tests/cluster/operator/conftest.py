@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -23,6 +24,8 @@ from swarmrun.cassette.server import CassetteServer
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "examples/url-shortener"
+FORGE = os.environ.get("SWARMRUN_TEST_FORGE", "").rstrip("/")
+TOKEN = os.environ.get("SWARMRUN_TEST_FORGE_TOKEN", "")
 
 
 class Kubectl:
@@ -116,11 +119,23 @@ def crds() -> None:
 
 
 @pytest.fixture
-def operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[Operator]:
-    it = Operator(tmp_path / "state", kubectl.namespace)
-    yield it
-    it.close()
-    print(it.log.read_text()[-6000:] if it.log.exists() else "")
+def make_operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    made: list[Operator] = []
+
+    def make(name: str = "operator", **env: str) -> Operator:
+        made.append(Operator(tmp_path / name / "state", kubectl.namespace, **env))
+        made[-1].log.parent.mkdir()
+        return made[-1]
+
+    yield make
+    for it in made:
+        it.close()
+        print(it.log, it.log.read_text()[-4000:] if it.log.exists() else "")
+
+
+@pytest.fixture
+def operator(make_operator: Callable[..., Operator]) -> Operator:
+    return make_operator()
 
 
 @pytest.fixture
@@ -139,3 +154,22 @@ def demo(kubectl: Kubectl, tmp_path: Path) -> Iterator[Callable[..., list[dict[s
             return [cls, run]
 
         yield make
+
+
+@pytest.fixture
+def remote(kubectl: Any) -> Iterator[str]:
+    """An empty repository, and the Secret `forge` for it."""
+    name = f"demo-{secrets.token_hex(4)}"
+    headers = {"Authorization": f"token {TOKEN}"}
+    with httpx.Client(base_url=f"{FORGE}/api/v1", headers=headers, trust_env=False) as forge:
+        owner = forge.post("/user/repos", json={"name": name}).raise_for_status().json()["owner"]["login"]
+        meta = {
+            "name": "forge",
+            "labels": {"swarmrun.dev/git-credential": "true"},
+            "annotations": {"swarmrun.dev/allowed-hosts": httpx.URL(FORGE).host},
+        }
+        kubectl.apply(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"token": TOKEN}}
+        )
+        yield f"{FORGE}/{owner}/{name}.git"
+        forge.delete(f"/repos/{owner}/{name}")

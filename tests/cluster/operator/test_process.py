@@ -108,7 +108,7 @@ def test_what_a_deleted_resource_left_is_removed(
     kubectl.apply(*demo(plan={"approval": True}))
     operator.start()
     kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPlanApproval")
-    runs = tmp_path / "state/artifacts/runs"
+    runs = tmp_path / "operator/state/artifacts/runs"
     assert list(runs.iterdir())
     operator.end(signal.SIGKILL)
     # Nobody is there: it goes all the same.
