@@ -12,7 +12,7 @@ from pydantic import Field
 from swarmrun.api.base import ApiModel, Usd, seconds, usd
 from swarmrun.api.plan import Criterion, Plan
 from swarmrun.api.run import Budget, Gate, Mode, Publish, Repository, SandboxOptions, SwarmRun
-from swarmrun.api.swarmclass import AgentRole, ModelTier, SwarmClass, Tier
+from swarmrun.api.swarmclass import AgentRole, ModelTier, PodSettings, SwarmClass, Tier
 from swarmrun.errors import InvalidResource
 
 DEFAULT_TOKENS = 4_000_000
@@ -71,6 +71,7 @@ class Snapshot(ApiModel):
     limits: Limits
     parallelism: int
     sandbox: SandboxOptions
+    pods: PodSettings = Field(default_factory=PodSettings)
     gates: list[Gate]
     threshold: int
     rubric: list[Criterion]
@@ -144,6 +145,7 @@ def resolve(
         limits=_limits(spec.budget, given.ceilings, cls),
         parallelism=parallelism,
         sandbox=_sandbox(spec.sandbox, given.sandbox, cls, own_machine),
+        pods=given.pods,
         gates=spec.gates or given.gates,
         threshold=threshold,
         rubric=[

@@ -138,6 +138,48 @@ class JudgeDefaults(ApiModel):
 NamespacePattern = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9*]{1,63}$")]
 
 
+Label = Annotated[str, StringConstraints(max_length=253)]
+
+
+class PodSettings(ApiModel):
+    """How the Pods of runs are made. Ignored where agents run as processes or containers."""
+
+    image_pull_secrets: Annotated[list[Name], Field(max_length=10)] = Field(default_factory=list[Name])
+    """Secrets of the run's namespace by which images are pulled. Default: the operator's setting."""
+    service_account: Label = ""
+    """Of sandbox and git Pods; its token is never mounted. Default: the namespace's `default`."""
+    runtime_class: Label = ""
+    """E.g. `gvisor` or `kata`. Default: the cluster's."""
+    priority_class: Label = ""
+    """Default: the cluster's."""
+    storage_class: Label = ""
+    """Sandboxes get a volume of this class, deleted with the Pod. Default: `emptyDir`."""
+    node_selector: dict[str, str] = Field(default_factory=dict[str, str])
+    """Labels of the nodes to use. Default: any node."""
+    tolerations: Annotated[
+        list[
+            Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./_-]+(=[A-Za-z0-9._-]*)?(:[A-Za-z]+)?$")]
+        ],
+        Field(max_length=20),
+    ] = Field(default_factory=list[str])
+    """Taints to tolerate, written as `kubectl taint` does: `key`, `key:Effect`, `key=value:Effect`."""
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+    """Further labels of Pods; SwarmRun's own are not replaced."""
+    annotations: dict[str, str] = Field(default_factory=dict[str, str])
+    """Further annotations of Pods."""
+    git_cidrs: Annotated[list[Annotated[str, StringConstraints(max_length=50)]], Field(max_length=50)] = (
+        Field(default_factory=list[str])
+    )
+    """Where git remotes (or the proxy to them) are. Default: anywhere, on the remote's port."""
+    git_ca_config_map: Label = ""
+    """ConfigMap of the run's namespace whose `ca.crt` git trusts. Default: the image's certificates."""
+    git_env: dict[str, str] = Field(default_factory=dict[str, str])
+    """Environment of git Pods, e.g. HTTPS_PROXY. Default: none."""
+    waive_network_policy: bool = False
+    """Runs go on where the cluster does not enforce NetworkPolicy; agents then reach whatever the network lets
+    them. Default: such runs stop with NetworkPolicyNotEnforced."""
+
+
 class SwarmClassSpec(ApiModel):
     default: bool = False
     """Runs that name no class use this one. At most one class may say so. Default: no."""
@@ -151,6 +193,8 @@ class SwarmClassSpec(ApiModel):
     others standard."""
     sandbox: SandboxOptions = Field(default_factory=SandboxOptions)
     """Defaults; resources and egress are also ceilings."""
+    pods: PodSettings = Field(default_factory=PodSettings)
+    """How Pods are made, in a cluster."""
     ceilings: Budget = Field(default_factory=Budget)
     """No run gets more; also the default where a run says nothing."""
     parallelism: Annotated[int, Field(ge=1, le=100)] = 4

@@ -42,6 +42,7 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
     from swarmrun.git.pod.client import GitPodAccess
     from swarmrun.git.pod.manifest import GitOptions, git_name
     from swarmrun.kube.api import KubeApi
+    from swarmrun.kube.from_class import network_options, pod_options
     from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
     from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
 
@@ -59,18 +60,22 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
         return RunPlace(snapshot.namespace, snapshot.run, snapshot.name, owner)
 
     def provider(snapshot: Snapshot) -> SandboxProvider:
-        return KubernetesProvider(api, place(snapshot), key, options, network)
+        pods, fence = pod_options(options, snapshot.pods), network_options(network, snapshot.pods)
+        return KubernetesProvider(api, place(snapshot), key, pods, fence)
 
     def repository(snapshot: Snapshot, repo: RunRepo) -> RepositoryAccess:
         spec, credential = snapshot.publish.pull_request, snapshot.repository.credential
         git = GitOptions(
             url=snapshot.repository.url,
-            pods=replace(options, image=settings.operator_image),
+            pods=replace(pod_options(options, snapshot.pods), image=settings.operator_image),
             secret=credential.name if credential else "",
             # Which schemes a run may name was checked against its class.
             schemes=(scheme_and_host(snapshot.repository.url)[0],),
             provider=spec.provider,
             draft=spec.draft,
+            cidrs=tuple(snapshot.pods.git_cidrs),
+            ca_config_map=snapshot.pods.git_ca_config_map,
+            env=snapshot.pods.git_env,
         )
         its = place(snapshot)
         return GitPodAccess(api, its, git, network, repo, token(key, git_name(its)), bridge.run)
