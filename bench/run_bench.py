@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from lab import Lab, git  # noqa: E402
 PROGRAM = [sys.executable, str(Path(__file__).with_name("timed_run.py"))]
 THINKS = 0.5
 """Seconds that a model takes."""
+AGENTS = ("sandbox_ensure", "sandbox_prepare", "model_turn", "tool_call", "finish")
 
 
 @dataclass
@@ -43,6 +45,11 @@ class Step:
     @property
     def seconds(self) -> float:
         return self.end - self.begin
+
+    @property
+    def agents(self) -> bool:
+        """Whether it is one of an agent's own, not the run's."""
+        return self.step in AGENTS and self.task.startswith("a")
 
 
 @dataclass
@@ -70,6 +77,24 @@ class Run:
             if one.task == after.task and tool is not None:
                 found.append((after.begin - one.begin, one.seconds, tool.seconds))
         return found
+
+    def critical_path(self) -> list[Step]:
+        """The chain of steps that the end had to wait for, last first: from each back to what ended last before it.
+
+        An agent's step waits for the agent's own last one, its first and all steps of the run for whichever ended
+        last. Checkpoints overlap the next model call and are left out. No two of the chain overlap, so what the
+        run takes beyond their sum is waiting for the engine.
+        """
+        steps = sorted((s for s in self.steps if s.step != "checkpoint"), key=lambda s: s.end)
+        chain = [steps[-1]]
+        while True:
+            now = chain[-1]
+            before = [s for s in steps if s.end <= now.begin]
+            own = [s for s in before if now.agents and s.agents and s.task == now.task]
+            shared = [s for s in before if not s.agents] if now.agents else before
+            if not (own or shared):
+                return chain
+            chain.append((own or shared)[-1])
 
 
 def journal(*, agents: int, turns: int, thinks: float = THINKS, solo: bool = False) -> Run:
@@ -128,10 +153,11 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def swarm_figures() -> list[dict[str, Any]]:
-    alone = journal(agents=1, turns=10)
     swarm = journal(agents=4, turns=10)
     solo = journal(agents=4, turns=37, solo=True)  # 36 turns of work and one end, as 4 × 9 and their ends
-    models = 10 * THINKS + 0.0
+    path = swarm.critical_path()
+    critical = sum(s.seconds for s in path)
+    models = 10 * THINKS
     turns = swarm.turns()
     beyond = [(whole - model - tool) * 1000 for whole, model, tool in turns]
     everything = [(whole - THINKS) * 1000 for whole, _, _ in turns]
@@ -140,16 +166,24 @@ def swarm_figures() -> list[dict[str, Any]]:
         f"{statistics.median(m - THINKS for _, m, _ in turns) * 1000:.0f} ms, tool call "
         f"{statistics.median(t for _, _, t in turns) * 1000:.0f} ms, engine {statistics.median(beyond):.0f} ms"
     )
-    kinds = sorted({s.step for s in swarm.steps} - {"model_turn", "tool_call", "checkpoint"})
-    spent = ", ".join(f"{k} {sum(s.seconds for s in swarm.of(k)):.1f}" for k in kinds)
+    kinds: dict[str, float] = defaultdict(float)
+    for step in path:
+        kinds[step.step] += step.seconds
+    spent = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in kinds.items() if seconds >= 0.05)
     return [
         figure(
             "wall clock of 4 agents x 10 turns against the critical path",
-            swarm.wall / alone.wall,
+            swarm.wall / critical,
             "x",
             1.15,
-            f"{swarm.wall:.1f} s; the critical path is one of the agents alone: {alone.wall:.1f} s, of which "
-            f"models {models:.1f} s; seconds in other steps, summed over agents: {spent}",
+            f"{swarm.wall:.1f} s and {critical:.1f} s, of which {spent}",
+        ),
+        figure(
+            "the same against the time that models think, one agent's",
+            swarm.wall / models,
+            "x",
+            None,
+            f"{swarm.wall:.1f} s and {models:.1f} s; the command as a whole {swarm.process:.1f} s",
         ),
         figure(
             "wall clock of 4 agents x 10 turns against one solo agent with the same turns",
