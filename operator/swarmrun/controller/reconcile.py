@@ -30,8 +30,8 @@ from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
 
-SOON, LATER, RARELY = 1.0, 5.0, 30.0
-"""Seconds until the next look: after a change, when nothing changes, while the engine or a class is missing."""
+SOON, LATER, RARELY = 1.0, 10.0, 30.0
+"""Seconds until the next look: after a change; at most, while nothing changes; while engine or class is missing."""
 
 log = logging.getLogger("swarmrun.controller")
 
@@ -61,6 +61,10 @@ class Memory:
     seen: Seen | None = None
     instance: str = ""
     delay: float = SOON
+    parsed: tuple[Mapping[str, Any], SwarmRun, Wanted] | None = None
+    """Of `body`, while it is the same."""
+    shown: tuple[Mapping[str, Any], Seen, SwarmRunStatus] | None = None
+    """What came of `body` and `seen`, while they are the same."""
     removed: bool = False
     """Volumes and artifacts are gone by `ttlSecondsAfterFinished`."""
 
@@ -79,26 +83,35 @@ class Reconciler:
 
     def reconcile(self, memory: Memory, classes: Mapping[str, Mapping[str, Any]]) -> Outcome:
         """Never raises what a person or a broken engine can cause: the status says it."""
+        body = memory.body  # the watch may replace it at any moment
         try:
-            run, asked = parse(memory.body)
+            if memory.parsed is None or memory.parsed[0] is not body:
+                memory.parsed = (body, *parse(body))
+            _, run, asked = memory.parsed
         except InvalidResource as exc:
-            return self._shown(memory, refused(memory.body, exc), None)
+            return self._shown(memory, refused(body, exc), None)
         instance = instance_of(run.metadata.uid, asked.attempt)
         if memory.instance != instance:
             memory.instance, memory.said, memory.seen, memory.removed = instance, Said(), None, False
         if over(memory.status, instance, run.metadata.generation):
             return self._after(memory, run)
         try:
-            return self._work(memory, run, asked, classes)
+            return self._work(memory, body, run, asked, classes)
         except InvalidResource as exc:
-            return self._shown(memory, refused(memory.body, exc, instance), None)
+            return self._shown(memory, refused(body, exc, instance), None)
         except (SwarmRunError, grpc.RpcError) as exc:
+            memory.said = Said()  # what was to be said may not have come through
             return self._shown(memory, self._waiting(memory, run, instance, exc), RARELY)
 
     # ------------------------------------------------------------ a run at work
 
     def _work(
-        self, memory: Memory, run: SwarmRun, asked: Wanted, classes: Mapping[str, Mapping[str, Any]]
+        self,
+        memory: Memory,
+        body: Mapping[str, Any],
+        run: SwarmRun,
+        asked: Wanted,
+        classes: Mapping[str, Mapping[str, Any]],
     ) -> Outcome:
         try:
             seen = look(self._engine, memory.instance, run.metadata.name, memory.seen)
@@ -108,16 +121,20 @@ class Reconciler:
             self._begin(run, memory.instance, asked.attempt, classes)
             memory.said, memory.seen = Said(), None
             seen = look(self._engine, memory.instance, run.metadata.name)
-        if not seen.ended:
-            for mail in words(asked, seen.report, memory.said):
-                self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)
-        elif memory.seen is None or not memory.seen.ended:
+        mails = [] if seen.ended else words(asked, seen.report, memory.said)
+        for mail in mails:
+            self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)
+        if seen.ended and (memory.seen is None or not memory.seen.ended):
             self._worlds.close(memory.instance)
-        moved, memory.seen = seen is not memory.seen, seen
+        moved, memory.seen = mails or seen is not memory.seen, seen
         memory.delay = SOON if moved else min(LATER, memory.delay * 1.5)
+        again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
+        if memory.shown and memory.shown[0] is body and memory.shown[1] is seen:
+            return Outcome(memory.shown[2], again)
         report = seen.report.model_copy(update={"generation": run.metadata.generation})
-        again = _ttl(run, report.finished_at) if seen.ended else memory.delay
-        return self._shown(memory, report, again, seen)
+        outcome = self._shown(memory, report, again, seen)
+        memory.shown = (body, seen, outcome.status)
+        return outcome
 
     def _begin(
         self, run: SwarmRun, instance: str, attempt: int, classes: Mapping[str, Mapping[str, Any]]

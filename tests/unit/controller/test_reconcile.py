@@ -198,3 +198,38 @@ def test_an_engine_that_fails_a_run_is_shown_as_failed(
     engine.states[RUN].runtime_status = OrchestrationStatus.FAILED
     status = look(reconciler, memory, classes).status
     assert (status.phase, said(status)[1]) == ("Failed", "InternalError")
+
+
+def test_a_word_that_did_not_come_through_is_said_again(
+    reconciler: Reconciler,
+    engine: Any,
+    run_body: Body,
+    classes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = Memory(run_body(), SwarmRunStatus())
+    look(reconciler, memory, classes)
+    memory.body = run_body(suspend=True, generation=2)
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise LocalError(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(engine, "raise_orchestration_event", unreachable)
+        assert said(look(reconciler, memory, classes).status)[1] == "EngineUnreachable"
+    status = look(reconciler, memory, classes).status
+    assert [m["kind"] for _, m in engine.mail] == ["suspend"]
+    assert (said(status)[1], status.observed_generation) == ("Pending", 2)
+
+
+def test_nothing_new_is_neither_parsed_nor_projected(
+    reconciler: Reconciler, engine: Any, run_body: Body, classes: dict[str, Any]
+) -> None:
+    memory = Memory(run_body(), SwarmRunStatus())
+    look(reconciler, memory, classes)
+    engine.tell(report())
+    first, second = look(reconciler, memory, classes), look(reconciler, memory, classes)
+    assert second.status is first.status
+    assert second.again is not None
+    assert first.again is not None
+    assert second.again > first.again
