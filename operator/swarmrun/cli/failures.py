@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import typer
@@ -34,10 +35,17 @@ def report(exc: BaseException, *, as_json: bool) -> int:
         )
     if isinstance(exc, (Interrupted, KeyboardInterrupt, typer.Abort)):
         return _say("interrupted", getattr(exc, "mend", ""), "Interrupted", 130, as_json=as_json)
-    if isinstance(exc, BrokenPipeError):
-        # `swarmrun list | head`: the reader has had enough.
-        sys.stderr.close()
+    if isinstance(exc, BrokenPipeError) or (
+        isinstance(exc, SystemExit) and isinstance(exc.__context__, BrokenPipeError)
+    ):
+        # `swarmrun logs demo | head -1`: the reader has had enough. typer makes an exit with 1 of it. What is
+        # still in the buffer goes nowhere, or the interpreter would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    if type(exc).__name__ == "NoArgsIsHelpError":
+        # A group without its command; the class is typer's own and not exported.
+        typer.echo(str(exc), err=True)
+        return 2
     usage = getattr(exc, "format_message", None)
     if usage is not None:
         context = getattr(exc, "ctx", None)

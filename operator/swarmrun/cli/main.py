@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 # Help stays plain text: rich would cost a third of the time that help may take.
@@ -62,9 +63,11 @@ def swarmrun(
 
 def run(arguments: list[str] | None = None) -> None:
     """The console entry; never returns."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(arguments, prog_name="swarmrun", standalone_mode=False)
+        # A reader that is gone is met here, not at the interpreter's end.
+        sys.stdout.flush()
     except BaseException as exc:  # noqa: BLE001 — also Ctrl-C; what is unknown is raised on
         sys.exit(report(exc, as_json=_wants_json(arguments)))
     sys.exit(code if isinstance(code, int) else 0)
@@ -72,7 +75,7 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _wants_json(arguments: list[str]) -> bool:
     """Read from the raw arguments: it must hold for errors of the parser itself too."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = pairwise([*arguments, ""])
     return any(
         (word in ("-o", "--output") and value == "json") or word in ("-ojson", "-o=json", "--output=json")
         for word, value in pairs

@@ -166,6 +166,27 @@ def test_a_reader_that_has_had_enough_is_no_error(processes: Any, run_file: Path
     assert "Traceback" not in err
 
 
+def test_logs_into_head_are_quiet(processes: Any, run_file: Path) -> None:
+    processes.run("run", "-f", str(run_file))
+    directory(processes).events.write_text("12:00:00 run  note\n" * 20_000)
+    process = processes.start("logs", "demo")
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdout = None
+    assert process.stderr
+    assert (process.stderr.read(), process.wait(timeout=20)) == ("", 0)
+
+
+def test_without_arguments_help_is_printed(processes: Any) -> None:
+    done = processes.run()
+    assert (done.code, done.err) == (0, "")
+    assert "Usage: swarmrun" in done.out
+    group = processes.run("cassette")
+    assert group.code == 2
+    assert group.err.startswith("Usage: swarmrun cassette")
+
+
 def test_the_terminal_shows_it_live(processes: Any, run_file: Path) -> None:
     import pty
 
