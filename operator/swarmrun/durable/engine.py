@@ -294,15 +294,24 @@ _working: weakref.WeakSet[EmbeddedEngine | DtsEngine] = weakref.WeakSet()
 def _close_at_exit(engine: EmbeddedEngine | DtsEngine) -> None:
     """A main thread that dies of an error must not leave the process hanging in the SDK's worker threads.
 
-    They are no daemons, and the interpreter waits for them before any `atexit` function runs.
+    They are no daemons: the interpreter waits for them before any `atexit` function runs, in a hook that
+    concurrent.futures registered with `threading`. Hooks run last one first, so ours comes before it; there
+    is no public way to be called that early.
     """
     if not _working:
-        threading.Thread(target=_close_all, name="swarmrun-exit", daemon=True).start()
+        import concurrent.futures.thread  # noqa: F401  # its hook has to be registered before ours
+
+        register_hook = getattr(threading, "_register_atexit")  # noqa: B009
+        if not _hooked:
+            register_hook(_close_all)
+            _hooked.append(True)
     _working.add(engine)
 
 
+_hooked: list[bool] = []
+
+
 def _close_all() -> None:
-    threading.main_thread().join()
     for engine in list(_working):
         engine.close(wait=0)
 
