@@ -23,7 +23,7 @@ from swarmrun.controller.classes import choose, explain
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
-from swarmrun.controller.wanted import Said, Wanted, instance_of, wanted, words
+from swarmrun.controller.wanted import Said, Wanted, instance_of, misses, wanted, words
 from swarmrun.controller.worlds import Worlds
 from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
@@ -131,7 +131,9 @@ class Reconciler:
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
         if memory.shown and memory.shown[0] is body and memory.shown[1] is seen:
             return Outcome(memory.shown[2], again)
-        report = seen.report.model_copy(update={"generation": run.metadata.generation})
+        told = "" if seen.ended else misses(asked, seen.report)
+        update = {"generation": run.metadata.generation} | ({"message": told} if told else {})
+        report = seen.report.model_copy(update=update)
         outcome = self._shown(memory, report, again, seen)
         memory.shown = (body, seen, outcome.status)
         return outcome

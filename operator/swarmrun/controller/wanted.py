@@ -128,5 +128,17 @@ def awaited(answer: Answer, report: RunReport) -> str:
     """What the run waits for an answer to, in full, when this answer names it; else empty."""
     if report.waiting_for != answer.what or len(answer.bound) < MIN_BOUND:
         return ""
-    now = report.plan.hash if answer.what == "plan" and report.plan else report.integration
+    now = _waits(report)
     return now if now.startswith(answer.bound) else ""
+
+
+def misses(asked: Wanted, report: RunReport) -> str:
+    """What a person is told whose answer names something else than what waits; empty where none does."""
+    answers = [a for a in asked.answers if a.what == report.waiting_for]
+    if not answers or any(awaited(a, report) for a in answers):
+        return ""
+    return f"the {answers[-1].kind} annotation names another {report.waiting_for}; {_waits(report)} waits"
+
+
+def _waits(report: RunReport) -> str:
+    return report.plan.hash if report.waiting_for == "plan" and report.plan else report.integration

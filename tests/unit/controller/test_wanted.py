@@ -9,7 +9,7 @@ import pytest
 
 from swarmrun.api.status import PlanStatus
 from swarmrun.controller.reconcile import parse
-from swarmrun.controller.wanted import Said, Wanted, instance_of, uid_of, words
+from swarmrun.controller.wanted import Said, Wanted, instance_of, misses, uid_of, words
 from swarmrun.errors import InvalidResource
 from swarmrun.report import RunReport
 
@@ -103,3 +103,11 @@ def test_cancel_is_said_once_with_its_reason(run_body: Body) -> None:
 def test_an_attempt_that_is_no_number_is_named(run_body: Body, text: str) -> None:
     with pytest.raises(InvalidResource, match=r"swarmrun\.dev/attempt"):
         asked(run_body(annotations={"swarmrun.dev/attempt": text}))
+
+
+def test_an_approval_of_another_plan_is_told_with_the_one_that_waits(run_body: Body) -> None:
+    wrong = asked(run_body(annotations={"swarmrun.dev/approve-plan": "b" * 64}))
+    assert misses(wrong, waiting("plan")) == f"the approve annotation names another plan; {HASH} waits"
+    # One that was given for the plan says nothing wrong while the result waits.
+    assert misses(wrong, waiting("publish")) == ""
+    assert misses(asked(run_body(annotations={"swarmrun.dev/approve-plan": HASH})), waiting("plan")) == ""
