@@ -16,7 +16,7 @@ from swarmrun.orchestration import budget
 from swarmrun.orchestration.flow import Host, Orchestration, Until, Work, drive
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
 from swarmrun.orchestration.mail import Mail, Stopped
-from swarmrun.orchestration.perform import begin, perform, perform_all, read, wait_before_retry
+from swarmrun.orchestration.perform import begin, perform, perform_all, read, told, wait_before_retry
 from swarmrun.orchestration.sandboxes import SandboxFailed, provide
 from swarmrun.report import AgentProgress
 from swarmrun.steps import (
@@ -149,7 +149,7 @@ class Life(Host):
         )
         if result.failed:
             self.charge(result.failed)
-            raise AttemptFailed(result.failed.reason, result.failed.message)
+            raise AttemptFailed(result.failed.reason, told(result.failed))
         assert result.ok
         if s.turn > s.counted_turn:
             # A replayed turn is paid and was asked with the news of its time.
@@ -346,7 +346,7 @@ class Life(Host):
         """A lost sandbox: next generation, back to the turn after the last checkpoint."""
         s = self.s
         if not failed.lost or s.box is None:
-            raise AttemptFailed(failed.reason, failed.message)
+            raise AttemptFailed(failed.reason, told(failed))
         if failed.reason != GONE:
             place = f"{s.turn}/{index}"
             s.losses[place] = s.losses.get(place, 0) + 1

@@ -15,7 +15,7 @@ from swarmrun.orchestration.agent import NAME as AGENT
 from swarmrun.orchestration.flow import Host, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
-from swarmrun.orchestration.perform import failure_text, perform, perform_all
+from swarmrun.orchestration.perform import failure_text, perform, perform_all, told
 from swarmrun.orchestration.sandboxes import provide
 from swarmrun.orchestration.size import fitted
 from swarmrun.report import AgentRecord, RunReport
@@ -198,8 +198,7 @@ class Desk(Host):
         return result.ok
 
     def fail(self, failed: Failed) -> None:
-        message = f"{failed.message} ({failed.mend})" if failed.mend else failed.message
-        raise RunEnded(Phase.FAILED, failed.reason, message)
+        raise RunEnded(Phase.FAILED, failed.reason, told(failed))
 
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
         self.charge(failed.usage)

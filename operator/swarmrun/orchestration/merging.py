@@ -8,6 +8,7 @@ from swarmrun.api.status import MergedFile, MergeHow, MergeStatus
 from swarmrun.orchestration.desk import INTEGRATION, Desk
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
+from swarmrun.orchestration.perform import told
 from swarmrun.steps import MERGE, ORDER, Brief, Merge, Merged, Order, Ordered, Result
 
 INTEGRATOR_TURNS = 30
@@ -43,7 +44,7 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
         Merge(run=desk.given.run, integration=desk.integration, task=task_id, head=head, plan=desk.plan_key),
     )
     if result.failed:
-        return park(desk, task_id, f"{result.failed.reason}: {result.failed.message}", [], [])
+        return park(desk, task_id, f"{result.failed.reason}: {told(result.failed)}", [], [])
     assert result.ok
     merged = result.ok
     if merged.commit:

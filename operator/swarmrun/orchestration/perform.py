@@ -26,6 +26,18 @@ OnWait = Callable[[str, float, Failed], None]
 """Told of the step, the seconds until the next try, and why. What a useless answer cost is in `Failed.usage`."""
 
 
+MESSAGE = 480
+"""A status holds 512 characters of a message; the rest is for what is said before it, as `no plan: `."""
+
+
+def told(failed: Failed) -> str:
+    """What went wrong and how to mend it, for a status. A message too long for it loses its end, not its mend."""
+    if not failed.mend:
+        return failed.message
+    mend = f" ({failed.mend})"
+    return failed.message[: max(0, MESSAGE - len(mend))] + mend
+
+
 def begin(ctx: task.OrchestrationContext, step: Step[Any], given: StepModel) -> task.Task[Any]:
     """Starts a step; the task's result goes through `read`."""
     return cast(

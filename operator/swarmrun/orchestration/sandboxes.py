@@ -8,7 +8,7 @@ from datetime import timedelta
 from durabletask import task
 
 from swarmrun.orchestration.flow import Work
-from swarmrun.orchestration.perform import OnWait, perform
+from swarmrun.orchestration.perform import OnWait, perform, told
 from swarmrun.steps import ENSURE, PREPARE, BoxRef, Ensure, Ensured, Prepare, Prepared, Result
 
 POLL = timedelta(seconds=1)
@@ -68,7 +68,7 @@ def provide(
                 return Provided(box, ensured.isolation)
             assert prepared.failed
             if not prepared.failed.lost:
-                raise SandboxFailed(prepared.failed.reason, prepared.failed.message)
+                raise SandboxFailed(prepared.failed.reason, told(prepared.failed))
         box = box.model_copy(update={"generation": box.generation + 1})
         clone_of = ""
     raise SandboxFailed("SandboxLost", f"{MAX_LOST} sandboxes were lost before {box.id} was reached")
@@ -84,7 +84,7 @@ def _ready(
         if result.failed:
             if result.failed.lost:
                 return Ensured(phase="Lost", message=result.failed.message)
-            raise SandboxFailed(result.failed.reason, result.failed.message)
+            raise SandboxFailed(result.failed.reason, told(result.failed))
         assert result.ok
         if result.ok.phase == "Refused":
             raise SandboxFailed(result.ok.reason or "SandboxRefused", result.ok.message, result.ok.isolation)

@@ -110,6 +110,23 @@ def test_what_preflight_finds_ends_the_run_before_a_token_is_spent(stage):
     assert not stage.inputs("model_turn")
 
 
+def test_a_refused_model_ends_the_run_with_its_mend(stage):
+    stage.happy()
+    stage.on("model_turn", Failed(reason="PermissionDenied", message="401 " * 200, mend="set OPENAI_API_KEY"))
+    report = stage.run()
+    assert ended(report) == (Phase.FAILED, "PermissionDenied")
+    assert report.message.startswith("no plan: 401 401 ")
+    assert report.message.endswith(" (set OPENAI_API_KEY)")
+    assert report.agent("plan").status.message.endswith(" (set OPENAI_API_KEY)")
+
+
+def test_a_refused_sandbox_ends_the_task_with_its_mend(stage):
+    stage.happy()
+    refused = Failed(reason="SandboxRefused", message="no isolation", mend="install bubblewrap")
+    stage.on("sandbox_ensure", refused)
+    assert stage.run().message.endswith("no isolation (install bubblewrap)")
+
+
 def test_a_remote_that_is_out_for_a_while_is_waited_for(stage):
     stage.happy()
     out = Failed(reason="RemoteUnavailable", message="503", retryable=True, retry_after=0.3)
