@@ -309,3 +309,20 @@ def test_a_base_branch_that_moves_on_meanwhile_changes_nothing(lab, play):
     run.server.go.set()
     assert started.wait().code == 0
     assert tree(run.bare, f"swarm/{NAME}") == expected_tree(lab)
+
+
+def test_a_tracked_file_whose_name_is_no_utf8_hinders_nobody(lab, play):
+    odd = "caf\udce9.txt"
+    run = play()
+    lab.commit(
+        run.bare, {odd: "x\n", f"a01/{odd}": "y\n", "test_odd.py": "def test_it():\n    assert True\n"}
+    )
+    done = run.start().wait(PATIENCE)
+    assert done.code == 0, done
+    names = git("-C", str(run.bare), "ls-tree", "-r", "--name-only", f"swarm/{NAME}")
+    assert "a01/caf\\351.txt" in names
+    assert "a01/journal.txt" in names
+    openings = list(lab.directory(NAME).glob("artifacts/turns/coder/a01/1/opening.json"))
+    prefix = (lab.directory(NAME) / "artifacts/prefix.md").read_text()
+    assert openings
+    assert "caf\\xe9.txt" in prefix

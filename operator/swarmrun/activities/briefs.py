@@ -11,6 +11,7 @@ from swarmrun.agents import briefs, prompt, repomap
 from swarmrun.agents.roles import RoleSpec, role
 from swarmrun.agents.skills import FOLDER, Skill, repository_skills, skill
 from swarmrun.agents.transcript import user_message
+from swarmrun.api.base import legible
 from swarmrun.api.plan import Plan, Role, Task
 from swarmrun.code.symbols import symbols
 from swarmrun.errors import NotFound
@@ -79,7 +80,7 @@ def _shared(world: RunWorld, plan: Plan, brief: Brief) -> str:
             world.snapshot, plan, guide=repomap.guide(paths, read), map=repomap.repo_map(paths, read)
         )
         world.store.put_new("first-plan.json", json.dumps(plan.dump()).encode())
-        return world.store.put_new("prefix.md", text.encode()).decode()
+        return world.store.put_new("prefix.md", legible(text).encode()).decode()
 
 
 def _amendments(world: RunWorld, plan: Plan) -> list[str]:

@@ -11,11 +11,12 @@ from swarmrun.activities.planning import judge_plan
 from swarmrun.activities.records import StoredResult, forget, key_of, store_result, stored_reply
 from swarmrun.activities.sandboxes import load
 from swarmrun.activities.turns import take_checkpoint
-from swarmrun.activities.world import AUTHOR, SCAFFOLD, RunWorld
+from swarmrun.activities.world import AUTHOR, SCAFFOLD, RunWorld, as_bytes
 from swarmrun.agents import guard, nudges
 from swarmrun.agents.checks import FinishRequest, parse_finish, submitted_plan
 from swarmrun.agents.finish import REFUSALS, Problem, from_findings, ordered, refusal
 from swarmrun.agents.roles import RoleSpec, role
+from swarmrun.api.base import legible, legible_data
 from swarmrun.errors import NotFound, ToolRejected
 from swarmrun.merging.guards import branch as branch_guards
 from swarmrun.merging.guards import tree as tree_guards
@@ -45,7 +46,7 @@ def finish(world: RunWorld, given: Finish) -> Finished:
         found = Finished.model_validate(world.get(place))
     else:
         found = Finished.model_validate_json(
-            world.store.put_new(place, _look(world, given).model_dump_json().encode())
+            world.store.put_new(place, as_bytes(legible_data(_look(world, given).model_dump(mode="json"))))
         )
     if given.role == "integrator" and not found.accepted and found.checkpoint == given.brief.base:
         # A refused resolution is undone: the conflicts stand again as they were.
@@ -226,7 +227,7 @@ def _summary(world: RunWorld, given: Finish, asked: FinishRequest, look: Look) -
     if given.role == "researcher":
         notes = world.repo.read_many(look.checkpoint, look.changed)
         text += "".join(f"\n\n## {p}\n{b.decode('utf-8', 'replace')}" for p, b in notes.items())
-    return world.store.put(f"summaries/{given.task}-{given.attempt}.md", text.encode())
+    return world.store.put(f"summaries/{given.task}-{given.attempt}.md", legible(text).encode())
 
 
 def _tell(world: RunWorld, given: Finish, text: str, *, ok: bool) -> None:

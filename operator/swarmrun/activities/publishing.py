@@ -5,6 +5,7 @@ from __future__ import annotations
 from swarmrun.activities.merging import message
 from swarmrun.activities.pull_request_body import body
 from swarmrun.activities.world import AUTHOR, RunWorld
+from swarmrun.api.base import legible
 from swarmrun.errors import PermanentError, SwarmRunError
 from swarmrun.git import trailers
 from swarmrun.report import RunReport
@@ -12,7 +13,7 @@ from swarmrun.steps import Evidence, PublishDone, PublishResult, Saved, SaveRepo
 
 
 def save_evidence(world: RunWorld, given: Evidence) -> Saved:
-    return Saved(artifact=world.store.put(f"evidence/{given.name}.md", given.text.encode()))
+    return Saved(artifact=world.store.put(f"evidence/{given.name}.md", legible(given.text).encode()))
 
 
 def save_report(world: RunWorld, given: SaveReport) -> Saved:

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from swarmrun.activities.world import RunWorld
+from swarmrun.activities.world import RunWorld, as_bytes
 from swarmrun.agents.transcript import ResultRecord, TurnRecord
+from swarmrun.api.base import legible, legible_data
 from swarmrun.errors import NotFound
 from swarmrun.ports import CallKey, ModelReply, ToolCall
 from swarmrun.steps import AgentRef, UsageRecord
@@ -66,9 +67,9 @@ def store_reply(
     world: RunWorld, key: CallKey, reply: ModelReply, usage: UsageRecord, news: list[str], told: list[str]
 ) -> StoredReply:
     stored = StoredReply(
-        messages=list(reply.messages),
-        text=reply.text,
-        calls=[dataclasses.asdict(c) for c in reply.calls],
+        messages=legible_data(list(reply.messages)),
+        text=legible(reply.text),
+        calls=legible_data([dataclasses.asdict(c) for c in reply.calls]),
         usage=usage,
         news=news,
         told=told,
@@ -80,7 +81,7 @@ def store_reply(
 
 
 def store_result(world: RunWorld, key: CallKey, index: int, result: StoredResult) -> StoredResult:
-    data = world.store.put_new(f"{key.path()}/call-{index}.json", result.model_dump_json().encode())
+    data = world.store.put_new(f"{key.path()}/call-{index}.json", as_bytes(legible_data(result.model_dump())))
     return StoredResult.model_validate_json(data)
 
 

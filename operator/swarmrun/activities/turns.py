@@ -17,6 +17,7 @@ from swarmrun.agents import guard, nudges, toolset
 from swarmrun.agents.roles import RoleSpec, role
 from swarmrun.agents.tool import ToolContext
 from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble, repeated, size_of
+from swarmrun.api.base import legible
 from swarmrun.errors import BadModelOutput, NotFound
 from swarmrun.ports import CallKey, ModelRequest, Profile, ToolCall
 from swarmrun.steps import (
@@ -54,7 +55,7 @@ def model_turn(world: RunWorld, given: Turn) -> TurnDone:
     try:
         reply = world.run(client.turn(request))
     except BadModelOutput as exc:
-        world.store.put(f"{key.path()}/failed.txt", exc.feedback.encode())
+        world.store.put(f"{key.path()}/failed.txt", legible(exc.feedback).encode())
         raise
     usage = world.usage(given.role, reply.usage)
     return _done(store_reply(world, key, reply, usage, given.news, told), given, replayed=False)

@@ -44,6 +44,11 @@ BYTES_PER_TOKEN = 4
 AUTHOR = "SwarmRun <swarmrun@users.noreply.github.com>"
 
 
+def as_bytes(value: Any, *, sort_keys: bool = False) -> bytes:
+    """JSON. A lone surrogate (a file name that is no UTF-8) becomes its JSON escape, and is read back the same."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=sort_keys).encode("utf-8", "backslashreplace")
+
+
 class Bridge(Protocol):
     """Runs a coroutine on the shared event loop and waits for it."""
 
@@ -119,7 +124,7 @@ class RunWorld:
     # ------------------------------------------------------------ artifacts
 
     def put(self, key: str, value: Any) -> str:
-        return self.store.put(key, json.dumps(value, ensure_ascii=False).encode())
+        return self.store.put(key, as_bytes(value))
 
     def get(self, key: str) -> Any:
         return json.loads(self.store.get(key))
@@ -135,7 +140,7 @@ class RunWorld:
 
     def save_plan(self, plan: Plan) -> tuple[str, str]:
         """Key and SHA-256 of a plan; the same plan has the same key."""
-        data = json.dumps(plan.dump(), sort_keys=True, ensure_ascii=False).encode()
+        data = as_bytes(plan.dump(), sort_keys=True)
         digest = hashlib.sha256(data).hexdigest()
         return self.store.put(f"plans/{digest[:16]}.json", data), digest
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -64,6 +65,35 @@ def clip(text: str, limit: int = 512) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def legible(text: str) -> str:
+    """A text that can be sent and stored as UTF-8: bytes of a file name that are not (`surrogateescape`) are
+    shown as `\\xe9`, other lone surrogates as U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub(_shown, text)
+    return text
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "\ufffd"
+
+
+def legible_data(value: Any) -> Any:
+    """The same for every text in JSON data."""
+    if isinstance(value, str):
+        return legible(value)
+    if isinstance(value, dict):
+        return {legible_data(k): legible_data(v) for k, v in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [legible_data(item) for item in cast("list[Any]", value)]
+    return value
+
+
 __all__ = [
     "ApiModel",
     "Duration",
@@ -74,6 +104,8 @@ __all__ = [
     "TaskId",
     "Usd",
     "clip",
+    "legible",
+    "legible_data",
     "seconds",
     "usd",
 ]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from swarmrun.api.base import legible, legible_data
 from swarmrun.api.swarmclass import ModelTier
 from swarmrun.errors import BadModelOutput, InvalidResource, ModelRefused, ModelUnavailable, SwarmRunError
 from swarmrun.models.auth import KeySource, key_source
@@ -142,6 +143,12 @@ class OpenAIModel:
         from swarmrun.models.wire import Ask
 
         _check_tools(request.tools)
+        # The one place that all texts for models pass: git's file names may be any bytes, JSON takes UTF-8 only.
+        request = replace(
+            request,
+            instructions=legible(request.instructions),
+            messages=[legible_data(message) for message in request.messages],
+        )
         cap = request.max_output or self.profile.max_output
         ask = Ask(
             cap=cap,

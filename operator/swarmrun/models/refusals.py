@@ -44,6 +44,11 @@ def translate(exc: BaseException, *, endpoint: str, model: str) -> SwarmRunError
         if isinstance(error, SwarmRunError):
             return error
     where = f"model {model} at {endpoint}"
+    if _never_sent(chain[-1]):
+        return ModelRefused(
+            f"{where}: the request cannot be made: {type(chain[-1]).__name__}: {scrub(str(chain[-1]))[:300]}",
+            mend="nothing was sent: this is a fault of swarmrun, report it",
+        )
     for error in chain:
         if isinstance(error, openai.APIStatusError):
             return _by_status(error.status_code, _words(error), error.response.headers, where)
@@ -64,6 +69,13 @@ def translate(exc: BaseException, *, endpoint: str, model: str) -> SwarmRunError
             code = str(body.get("code") or body.get("type") or getattr(error, "code", None) or "")
             return _by_code(code, str(error.message), where)
     return _of_the_stream(chain[-1], where)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """What is asked cannot be written as JSON. Tried again it would fail the same; what a server sends is only
+    ever decoded."""
+    unknown = isinstance(error, TypeError) and "not JSON serializable" in str(error)
+    return unknown or isinstance(error, UnicodeEncodeError)
 
 
 def _of_the_stream(error: BaseException, where: str) -> SwarmRunError:

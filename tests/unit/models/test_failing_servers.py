@@ -17,7 +17,7 @@ from swarmrun.errors import (
     SwarmRunError,
     TransientError,
 )
-from swarmrun.models.refusals import retry_after
+from swarmrun.models.refusals import retry_after, translate
 
 
 @pytest.mark.parametrize(
@@ -211,3 +211,26 @@ def test_a_server_that_says_it_gave_up_is_an_outage(server, ask, reason):
     server.play(server.chunks({"content": "half a th"}, finish=reason))
     with pytest.raises(TransientError):
         ask(server, profile_for("local"))
+
+
+def test_a_name_that_is_no_utf8_is_shown_to_the_model_and_never_hinders_the_request(server, ask, profile):
+    server.play(server.cut(1.0, text="fine"))
+    odd = ask.text("user", "caf\udce9.txt \ud800")
+    with pytest.raises(ModelUnavailable):  # the scripted answer is cut off: what was sent is looked at
+        ask(server, profile, messages=[odd], instructions="\udcff")
+    sent = json.dumps(server.seen[0], default=str)
+    assert json.dumps("caf\\xe9.txt \ufffd")[1:-1] in sent
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"),
+        TypeError("Object of type set is not JSON serializable"),
+    ],
+)
+def test_a_request_that_cannot_be_written_is_no_outage(fault):
+    told = translate(fault, endpoint="http://127.0.0.1:1/v1", model="m")
+    assert type(told) is ModelRefused
+    assert not told.retryable
+    assert "cannot be made" in told.message
