@@ -53,9 +53,17 @@ def span(directory: RunDirectory, task: str) -> tuple[str, str]:
     agent = next((a for a in status.agents if a.task == task), None)
     if agent is None or not agent.commit:
         raise NotFound(f"task {task} of run {directory.name} has no commit yet")
-    integration = status.result.commit if status.result else ""
+    made = status.result
+    integration = (made.commit or made.base_commit) if made else ""
     _at_hand(directory, agent.commit)
-    return _merge_base(directory, integration or agent.commit, agent.commit), agent.commit
+    base = _merge_base(directory, integration or agent.commit, agent.commit)
+    if base != agent.commit:
+        return base, agent.commit
+    # Integrator and fixer work on the integration branch itself: what they made is in the result already.
+    others = {m.commit for m in status.merges} | {a.commit for a in status.agents if a.task != task}
+    if agent.commit in others | {made.base_commit if made else ""}:
+        raise NotFound(f"task {task} of run {directory.name} changed nothing")
+    return f"{agent.commit}^1", agent.commit
 
 
 def known_task(status: SwarmRunStatus, task: str, run: str) -> str:

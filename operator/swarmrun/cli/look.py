@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from swarmrun.cli.typed import typed
 
 if TYPE_CHECKING:
     from swarmrun.local.directory import RunDirectory
+    from swarmrun.local.runs import Listed
 
 TaskName = Annotated[str, typer.Argument(metavar="[TASK]", help="One task only.", show_default=False)]
 
@@ -27,35 +28,30 @@ def list_runs(
 ) -> None:
     """Show all runs of this machine."""
     from swarmrun.api.load import plain
-    from swarmrun.api.status import SwarmRunStatus
     from swarmrun.cli import show
+    from swarmrun.cli.printable import one_line
+    from swarmrun.errors import SwarmRunError
 
     place = where(ctx, home, namespace)
     only = given_namespace(ctx, namespace)
-    found = [place.runs.describe(d) for d in place.runs.list(only)]
+    rows: list[list[str]] = []
+    items: list[Any] = []
+    for directory in place.runs.list(only):
+        namespaces = [directory.namespace] if not only else []
+        try:
+            found = place.runs.describe(directory)
+            rows.append([*namespaces, *_row(found)])
+            items.append(plain(found.run))
+        except SwarmRunError as exc:
+            # One damaged file does not hide the other runs.
+            rows.append([*namespaces, directory.name, "unreadable", *["-"] * 5])
+            mend = f"\n  mend: {exc.mend}" if exc.mend else ""
+            typer.echo(typed(f"note: {one_line(exc.message)}{mend}"), err=True)
     if output is not Output.TEXT:
-        items = [plain(f.run) for f in found]
         return show.data({"apiVersion": "v1", "kind": "List", "items": items}, output)
-    if not found:
+    if not rows:
         typer.echo(typed("no runs; start one with `swarmrun run -f FILE`"), err=True)
         return None
-    rows = []
-    for item in found:
-        status = item.run.status or SwarmRunStatus()
-        ready = status.condition("Ready")
-        phase = status.phase.value + ("" if item.state != "stopped" else " (stopped)")
-        rows.append(
-            [
-                *([item.directory.namespace] if not only else []),
-                item.directory.name,
-                phase,
-                status.progress or "-",
-                "-" if status.score is None else str(status.score),
-                ready.reason if ready else "-",
-                _age(item.directory),
-                status.result.branch if status.result and status.result.branch else "-",
-            ]
-        )
     head = [
         *(["NAMESPACE"] if not only else []),
         "NAME",
@@ -67,6 +63,22 @@ def list_runs(
         "BRANCH",
     ]
     return show.table(head, rows)
+
+
+def _row(found: Listed) -> list[str]:
+    from swarmrun.api.status import SwarmRunStatus
+
+    status = found.run.status or SwarmRunStatus()
+    ready = status.condition("Ready")
+    return [
+        found.directory.name,
+        status.phase.value + ("" if found.state != "stopped" else " (stopped)"),
+        status.progress or "-",
+        "-" if status.score is None else str(status.score),
+        ready.reason if ready else "-",
+        _age(found.directory),
+        status.result.branch if status.result and status.result.branch else "-",
+    ]
 
 
 def _age(directory: RunDirectory) -> str:

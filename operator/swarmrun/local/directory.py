@@ -199,6 +199,9 @@ class RunDirectory:
             raise self._broken(name, exc) from exc
 
     def _broken(self, name: str, why: object) -> EngineError:
+        if isinstance(why, ValidationError):
+            first = why.errors(include_url=False, include_input=False)[0]
+            why = ": ".join(t for t in (".".join(map(str, first["loc"])), first["msg"]) if t)
         return EngineError(
             f"{self.path / name} cannot be read: {why}",
             mend=f"swarmrun delete {self.name} --force",

@@ -322,6 +322,34 @@ def test_list_shows_each_run_in_a_row_that_a_script_can_cut(cli: Any, run_file: 
     assert len(cli("list", "-o", "json").json["items"]) == 2
 
 
+@pytest.mark.parametrize("name", ["status.json", "run.json", "resource.yaml"])
+def test_a_damaged_run_does_not_hide_the_others(cli: Any, run_file: Path, name: str) -> None:
+    cli("run", "-f", str(run_file))
+    cli("run", "-f", str(run_file), "--name", "other")
+    damaged = directory(cli).path / name
+    damaged.write_bytes(damaged.read_bytes()[:30])
+    done = cli("list", "-n", "default")
+    assert (done.code, sorted(line.split()[:2] for line in done.out.splitlines()[1:])) == (
+        0,
+        [["demo", "unreadable"], ["other", "Succeeded"]],
+    )
+    assert name in done.err
+    assert [i["metadata"]["name"] for i in cli("list", "-o", "json").json["items"]] == ["other"]
+
+
+@pytest.mark.parametrize("name", ["status.json", "snapshot.json"])
+def test_a_damaged_file_is_named_in_one_line_with_its_mend(cli: Any, run_file: Path, name: str) -> None:
+    cli("run", "-f", str(run_file))
+    damaged = directory(cli).path / name
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    for done in [cli("resume", "demo"), *([cli("describe", "demo")] if name == "status.json" else [])]:
+        told = [line for line in done.err.splitlines() if not line.startswith("note: ")]
+        assert (done.code, len(told)) == (1, 2)
+        assert told[0].startswith(f"error: {damaged} cannot be read: Invalid JSON")
+        assert told[1] == "  mend: swarmrun delete demo --force"
+    assert cli("delete", "demo").code == 0
+
+
 def test_get_prints_the_resource_with_its_status(cli: Any, run_file: Path) -> None:
     cli("run", "-f", str(run_file))
     assert yaml.safe_load(cli("get", "demo").out)["status"]["score"] == 91
@@ -389,7 +417,11 @@ def test_diff_shows_the_run_and_each_task_from_its_own_repository(cli: Any, run_
     status = directory(cli).status()
     status.result = ResultStatus(base_commit=commits[0], commit=commits[2])
     status.merges = [MergeStatus(task="storage", how=MergeHow.CLEAN, commit=commits[1])]
-    status.agents = [AgentStatus(task="storage"), AgentStatus(task="api", commit=commits[2])]
+    status.agents = [
+        AgentStatus(task="storage"),
+        AgentStatus(task="fix-1", role="fixer", commit=commits[2]),
+        AgentStatus(task="fix-2", role="fixer", commit=commits[1]),
+    ]
     status.plan = None
     directory(cli).save_status(status)
 
@@ -403,6 +435,9 @@ def test_diff_shows_the_run_and_each_task_from_its_own_repository(cli: Any, run_
     assert "+# storage.py" in diff("storage")
     assert "api.py" not in diff("storage")
     assert "2 files changed" in diff("--stat")
+    assert "+# api.py" in diff("fix-1")
+    assert "storage.py" not in diff("fix-1")
+    assert "task fix-2 of run demo changed nothing" in cli("diff", "demo", "fix-2").err
 
 
 def test_a_run_without_commits_has_no_diff(cli: Any, run_file: Path) -> None:
