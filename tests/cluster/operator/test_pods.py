@@ -102,6 +102,7 @@ def test_the_demo_runs_in_pods_although_all_its_sandboxes_and_its_operator_are_k
     assert (status["phase"], status["isolation"]) == ("Succeeded", "pod"), status
     branches = {b["name"]: b["commit"]["id"] for b in remote["api"].get(f"{remote['path']}/branches").json()}
     assert branches[f"swarm/{NAME}"] == status["result"]["commit"]
+    assert status["result"].get("pullRequest"), kubectl("get", "swarmrun", NAME, "-o", "yaml")[-3000:]
     (pull,) = remote["api"].get(f"{remote['path']}/pulls").json()
     assert pull["html_url"] == status["result"]["pullRequest"]
     kubectl.until(lambda: not kubectl("get", "pods", "-o", "name").strip(), within=60)

@@ -338,3 +338,29 @@ def test_a_token_is_not_sent_in_the_clear():
         for_remote("http://git.example/o/r", TOKEN, "gitea")
     with pytest.raises(PermissionDenied, match="token"):
         for_remote("https://github.com/o/r", "  ")
+
+
+def test_gitea_is_asked_again_while_it_has_not_noticed_a_repositorys_first_push(host):
+    empty = True
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("/pulls") and asked.method == "GET":
+            return (404, {"message": "not found"}) if empty else (200, [])
+        if asked.method == "POST":
+            return 201, {"number": 1, "html_url": "u"}
+        return 200, {"empty": empty}
+
+    host.answer = answer
+    pulls = for_remote(f"{host.url}/o/r", TOKEN, "gitea", allow_http=True)
+
+    def opened() -> Any:
+        return asyncio.run(pulls.open_or_update(head="h", base="b", title="t", body="x"))
+
+    with pytest.raises(RemoteUnavailable) as early:
+        opened()
+    assert (early.value.reason, early.value.retry_after) == ("PushNotNoticed", 1.0)
+    empty = False
+    assert opened().number == 1
+    host.answer = lambda asked: (404, {"message": "not found"})
+    with pytest.raises(PermissionDenied):
+        opened()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from swarmrun.errors import PermissionDenied, RemoteUnavailable
 from swarmrun.git.pull_requests.base import Host, Open
 from swarmrun.git.pull_requests.rest import Rest
 
 # The list has no filter by head that all versions know; 50 rows is the default largest page.
 _PAGE = 50
 _PAGES = 40
+# Seconds after which a repository that was empty is asked again (it mostly takes less than one).
+_NOTICED = 1.0
 
 
 class Gitea(Host):
@@ -30,7 +33,7 @@ class Gitea(Host):
     async def _list(self, head: str, base: str) -> Sequence[Open]:
         for page in range(1, _PAGES + 1):
             query = {"state": "open", "sort": "recentupdate", "limit": _PAGE, "page": page}
-            rows: list[dict[str, Any]] = await self._rest.call("GET", self._path, params=query)
+            rows = await self._rows(query)
             found = [
                 _open(row)
                 for row in rows
@@ -41,6 +44,20 @@ class Gitea(Host):
             if found or not rows:
                 return found
         return []
+
+    async def _rows(self, query: dict[str, str | int]) -> list[dict[str, Any]]:
+        try:
+            return await self._rest.call("GET", self._path, params=query)
+        except PermissionDenied as exc:
+            # A repository's first push is noticed by a queue; until then it counts as empty and has no pulls (404).
+            found = await self._rest.call("GET", self._repository)
+            if not found.get("empty"):
+                raise
+            raise RemoteUnavailable(
+                f"{exc.message}; the host has not noticed yet that the repository was pushed to",
+                retry_after=_NOTICED,
+                reason="PushNotNoticed",
+            ) from exc
 
     async def _create(self, head: str, base: str, title: str, body: str) -> Open:
         # There is no field for it: the title says so (repository.pull-request.WORK_IN_PROGRESS_PREFIXES).
