@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export SWARMRUN_HOME ?= $(CURDIR)/build/home
 
-.PHONY: help install demo demo-unguarded helpdesk test test-kill lint format crds bench bench-merge clean
+.PHONY: help install demo demo-unguarded helpdesk test test-kill test-cluster lint format crds bench bench-merge clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test: $(STAMP)
 test-kill: $(STAMP)
 	$(BIN)/python bench/kill_runs.py
 	$(BIN)/python bench/durable_kills.py
+
+## make test-cluster     sandboxes, git Pods and the operator on the cluster of KUBECONFIG, one for tests. Its Pods' addresses
+##                       must be reachable; images localhost/swarmrun-{sandbox,operator}:dev loaded. More: tests/cluster/conftest.py
+test-cluster: $(STAMP)
+	SWARMRUN_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
 ## make lint             ruff, pyright, import-linter, generated files
 lint: $(STAMP)
