@@ -21,6 +21,7 @@ from swarmrun.verifying.gates import (
     failing_required,
     new_failures,
     parse,
+    without_empty,
 )
 
 BASELINE = "gates/baseline.json"
@@ -62,8 +63,10 @@ def run_gates(world: RunWorld, given: RunGates) -> GatesRun:
     gates = gates_of(world, given.commit)
     commit = _fixed(world, given, box, gates)
     outputs: dict[str, str] = {}
-    outcomes = _runnable(world, [run_gate(world, box, gate, outputs) for gate in gates])
     before = baseline_of(world)
+    outcomes = _asked_for(
+        world, before, _runnable(world, [run_gate(world, box, gate, outputs) for gate in gates])
+    )
     # A new failure is run once more: one that flips is flaky and does not count.
     again = new_failures(before, outcomes)
     status = compare(before, outcomes, [run_gate(world, box, g) for g in gates if g.name in again])
@@ -100,11 +103,11 @@ def batch_gates(world: RunWorld, given: BatchGates) -> BatchChecked:
     load(world, box, given.commit, "integration")
     gates = [g for g in gates_of(world, given.commit) if g.required]
     outputs: dict[str, str] = {}
-    outcomes = [run_gate(world, box, gate, outputs) for gate in gates]
+    before = baseline_of(world)
+    outcomes = _asked_for(world, before, [run_gate(world, box, gate, outputs) for gate in gates])
     if given.unmerged:
         # Tests that run into the scaffold of work that is still to come are not anybody's fault.
         outcomes = [o for o in outcomes if "NotImplementedError" not in outputs[o.gate]]
-    before = baseline_of(world)
     again = new_failures(before, outcomes)
     status = compare(before, outcomes, [run_gate(world, box, g) for g in gates if g.name in again])
     red = [s for s in status if not s.passed]
@@ -119,6 +122,10 @@ def _runnable(world: RunWorld, outcomes: list[GateOutcome]) -> list[GateOutcome]
     """Nobody asked for a tool that is only guessed at and is not on this machine."""
     guessed = not world.snapshot.gates
     return [o for o in outcomes if not (guessed and o.why == "missing" and not o.required)]
+
+
+def _asked_for(world: RunWorld, before: Sequence[GateOutcome], after: list[GateOutcome]) -> list[GateOutcome]:
+    return after if world.snapshot.gates else without_empty(before, after)
 
 
 def _fixed(world: RunWorld, given: RunGates, box: Sandbox, gates: Sequence[Gate]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from swarmrun.api.base import clip
@@ -16,6 +16,9 @@ from swarmrun.verifying import outputs
 
 MOST_LISTED = 20
 """Failures listed on the status per gate: it is bounded; the rest is counted."""
+
+NO_TESTS = "no tests were collected"
+"""The one failure of a run of pytest that found nothing to run."""
 
 Why = Literal["", "tests", "missing", "timeout", "collection", "setup"]
 
@@ -121,7 +124,7 @@ def parse(gate: Gate, output: str, exit_code: int | None) -> GateOutcome:
         )
     pytest = re.search(r"\bpytest\b", gate.command)
     if pytest and exit_code == 5:
-        return outcome(["no tests were collected"], "tests", "pytest found no tests")
+        return outcome([NO_TESTS], "tests", "pytest found no tests")
     found = outputs.failures(gate.command, text)
     last = next((row.strip() for row in reversed(text.splitlines()) if row.strip()), "")
     if not found:
@@ -134,6 +137,16 @@ def parse(gate: Gate, output: str, exit_code: int | None) -> GateOutcome:
             found, "collection", "files that cannot be loaded hide their tests: " + clip(last, 200)
         )
     return outcome(found, "tests", clip(last))
+
+
+def without_empty(before: Sequence[GateOutcome], after: Sequence[GateOutcome]) -> list[GateOutcome]:
+    """For gates that were detected: one that finds no tests fails nobody who never asked for tests. Where the
+    base had some, they are gone, and that stays a failure."""
+    had = {o.gate for o in before if o.failures != [NO_TESTS]}
+    return [
+        replace(o, passed=True, failures=[], why="") if o.failures == [NO_TESTS] and o.gate not in had else o
+        for o in after
+    ]
 
 
 def new_failures(before: Sequence[GateOutcome], after: Sequence[GateOutcome]) -> dict[str, list[str]]:

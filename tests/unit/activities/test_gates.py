@@ -142,3 +142,18 @@ def test_a_batch_is_red_only_for_what_is_new_required_and_not_still_to_come(lab,
     given = given.model_copy(update={"commit": unfinished, "unmerged": 1})
     assert not lab.ok(BATCH_GATES, given).red
     assert json.loads(lab.store.get("gates/baseline.json"))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_pytest_without_tests_fails_only_a_run_that_named_it(lab, named):
+    lab.start({"README": "x\n"})
+    if named:
+        lab.spec(gates=[PYTEST])
+    ref = lab.box()
+    if not named:
+        lab.ok(BASELINE, {**ref.model_dump(), "commit": lab.base})
+    commit = lab.commit({"tests/test_data.py": "NAMES = ['a']\n"}, onto=lab.base, take=True)
+    done = gates(lab, ref, commit)
+    assert done.failing_required == int(named)
+    batch = lab.ok(BATCH_GATES, BatchGates(**ref.model_dump(), commit=commit))
+    assert batch.red is named

@@ -7,12 +7,14 @@ import pytest
 
 from swarmrun.api.run import Gate
 from swarmrun.verifying.gates import (
+    NO_TESTS,
     GateOutcome,
     compare,
     detect,
     failing_required,
     new_failures,
     parse,
+    without_empty,
 )
 
 PYTEST = Gate(name="pytest", command="python3 -m pytest -q")
@@ -296,3 +298,13 @@ def test_a_status_stays_bounded():
     (gate,) = compare([], [outcome(*(f"{n}" + "x" * 1000 for n in range(500)))])
     assert len(gate.new_failures) == 21
     assert gate.new_failures[-1] == "… and 480 more"
+
+
+def test_a_detected_gate_without_tests_fails_nobody_unless_the_base_had_some():
+    empty = parse(PYTEST, "no tests ran", 5)
+    kept = GateOutcome("ruff", False, ["F401"], "tests")
+    assert not new_failures([], without_empty([], [empty]))
+    assert new_failures([], without_empty([], [kept])) == {"ruff": ["F401"]}
+    assert not new_failures([empty], without_empty([empty], [empty]))
+    had = parse(PYTEST, "1 passed", 0)
+    assert new_failures([had], without_empty([had], [empty])) == {PYTEST.name: [NO_TESTS]}
