@@ -11,6 +11,7 @@ from swarmrun.agents.roles import role
 from swarmrun.agents.transcript import user_message
 from swarmrun.api.plan import Criterion
 from swarmrun.api.status import GateStatus, Judgement
+from swarmrun.errors import BadModelOutput
 from swarmrun.planning import render
 from swarmrun.ports import ModelRequest
 from swarmrun.steps import AgentRef, Sample, Sampled, Tallied, Tally, UsageRecord
@@ -42,6 +43,14 @@ def sample(world: RunWorld, given: Sample) -> Sampled:
             )
         )
         value = reply.value if reply.value is not None else reply.text
+        if not judging.answered(value, listed):
+            raise BadModelOutput(
+                f"the judge's answer in round {given.round} answers none of the criteria"
+                + (" and calls tools, which a judge has none of" if reply.calls else ""),
+                feedback="Answer every criterion, with one JSON object that fits the schema, and call no tool.",
+                usage=reply.usage,
+                reason="NoJudgement",
+            )
         world.put(place, {"value": value, "usage": world.usage("judge", reply.usage).model_dump()})
     return Sampled(artifact=place, usage=UsageRecord.model_validate(world.get(place)["usage"]))
 

@@ -142,9 +142,11 @@ def judge(desk: Desk, number: int, gates: GatesRun) -> Work[Round]:
             desk.note(f"judge, round {number}: {sample.failed.reason}: {sample.failed.message}")
     if not usable:
         failures = [s.failed for s in samples if s.failed]
-        if failures:
-            desk.fail(failures[0])
-        raise RunEnded(Phase.FAILED, "NoJudgement", "the judge gave no usable answer")
+        for failed in failures:
+            if failed.kind != "BadModelOutput":
+                desk.fail(failed)
+        why = f": {failures[0].reason}: {failures[0].message}" if failures else ""
+        raise RunEnded(Phase.FAILED, "NoJudgement", f"the judge gave no usable answer{why}")
     tallied: Tallied = yield from desk.must(
         TALLY,
         Tally(

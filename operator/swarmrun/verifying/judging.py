@@ -21,6 +21,7 @@ NEAR = 3
 """Lines around the named one in which a quote may stand. Arbitrary: models count lines badly."""
 SHORTEST_QUOTE = 4
 """Characters without white space; a lone bracket proves nothing. Arbitrary."""
+NOT_ANSWERED = "not answered"
 TASK_WEIGHT = 40
 """Divided among the tasks that have statements for the judge; the default rubric's weights sum to 100."""
 
@@ -139,7 +140,12 @@ def normalise_answers(raw: object, listed: Sequence[Criterion]) -> list[Answer]:
             tuple(_evidence(body.get("evidence"))),
             clip(_text(next((body[k] for k in ("reason", "comment", "explanation") if k in body), "")), 1000),
         )
-    return [found.get(c.id, Answer(c.id, note="not answered")) for c in listed]
+    return [found.get(c.id, Answer(c.id, note=NOT_ANSWERED)) for c in listed]
+
+
+def answered(raw: object, listed: Sequence[Criterion]) -> bool:
+    """Whether any criterion is answered at all; "unknown" is an answer, too."""
+    return any(answer.note != NOT_ANSWERED for answer in normalise_answers(raw, listed))
 
 
 def _items(value: object) -> Iterator[tuple[str, object]]:

@@ -264,3 +264,12 @@ def test_a_step_of_an_unknown_run_and_one_that_does_not_fit_are_failures_not_exc
     assert lab.failed(MERGE, {"integration": "x"}).reason == "InternalError"
     failure = lab.failed(MERGE, {"integration": "0" * 40, "task": "a", "head": "1" * 40})
     assert (failure.reason, failure.retryable) == ("NotFound", False)
+
+
+def test_a_judge_that_calls_a_tool_or_answers_nothing_is_asked_again_and_not_tallied(lab, judged):
+    lab.model.will([("read_file", {"path": "a.py"})], "All good!", {"answers": []}, answers("return a + b"))
+    for _ in range(3):
+        refused = lab.failed(SAMPLE, judged)
+        assert (refused.reason, refused.kind, refused.retryable) == ("NoJudgement", "BadModelOutput", True)
+        assert refused.usage is not None
+    assert tally(lab, judged, lab.ok(SAMPLE, judged).artifact).judgement.score == 100

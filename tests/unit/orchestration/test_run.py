@@ -757,3 +757,14 @@ def test_one_sample_that_cannot_be_used_does_not_end_the_round(stage):
     assert report.phase is Phase.SUCCEEDED
     assert sum(u.total for u in report.usage) == 15
     assert any("ModelRefused" in note for note in report.notes)
+
+
+def test_when_no_sample_can_be_used_the_run_ends_without_a_judgement(stage):
+    stage.happy()
+    useless = Failed(
+        reason="SchemaMismatch", kind="BadModelOutput", message="no JSON", retryable=True, retry_after=0
+    )
+    stage.on("judge_sample", useless, useless, useless, useless, useless)
+    report = stage.run(samples=1)
+    assert ended(report) == (Phase.FAILED, "NoJudgement")
+    assert "SchemaMismatch: no JSON" in report.message
