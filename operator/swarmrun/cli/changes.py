@@ -6,7 +6,7 @@ import subprocess
 import sys
 from difflib import get_close_matches
 
-from swarmrun.api.status import SwarmRunStatus
+from swarmrun.api.status import MergeHow, SwarmRunStatus
 from swarmrun.errors import GitError, NotFound
 from swarmrun.local.directory import RunDirectory
 
@@ -60,7 +60,9 @@ def span(directory: RunDirectory, task: str) -> tuple[str, str]:
     if base != agent.commit:
         return base, agent.commit
     # Integrator and fixer work on the integration branch itself: what they made is in the result already.
-    others = {m.commit for m in status.merges} | {a.commit for a in status.agents if a.task != task}
+    others = {m.commit for m in status.merges if m.how is not MergeHow.INTEGRATOR} | {
+        a.commit for a in status.agents if a.task != task
+    }
     if agent.commit in others | {made.base_commit if made else ""}:
         raise NotFound(f"task {task} of run {directory.name} changed nothing")
     return f"{agent.commit}^1", agent.commit

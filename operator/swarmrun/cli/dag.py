@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from swarmrun.api.status import PlannedTask, PlanStatus
+from swarmrun.cli.wording import count, mended, size
 
 
 def layers(tasks: Sequence[PlannedTask]) -> list[list[PlannedTask]]:
@@ -57,7 +58,7 @@ def plan_text(plan: PlanStatus, phases: Mapping[str, str] | None = None) -> str:
         return f"{task.id}  {task.role}  {task.title}{phase}{owns}"
 
     lines = [plan.summary] if plan.summary else []
-    lines.append("one agent (the goal is coupled)" if plan.solo else f"{len(plan.tasks)} tasks")
+    lines.append(size(plan) if plan.solo else count(len(plan.tasks), "task"))
     lines += ["", *tree(plan.tasks, label)]
     if plan.contracts:
         lines += ["", "contracts"]
@@ -66,6 +67,6 @@ def plan_text(plan: PlanStatus, phases: Mapping[str, str] | None = None) -> str:
                 f"  {contract.id}  {contract.kind}  {contract.path}  by {contract.provided_by or 'nobody'}"
             )
             lines += [f"      {line}" for line in contract.signature.splitlines()]
-    if plan.notes:
-        lines += ["", "mended in the planner's answer", *(f"  {note}" for note in plan.notes)]
+    if notes := mended(plan):
+        lines += ["", "mended in the planner's answer", *(f"  {note}" for note in notes)]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from swarmrun.api.status import (
     MergeStatus,
     SwarmRunStatus,
 )
+from swarmrun.cli import wording
 from swarmrun.cli.printable import one_line
 
 RUN = "run"
@@ -59,12 +60,9 @@ def _phase(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:
 def _plan(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:
     if after.plan is None or (before.plan and before.plan.hash == after.plan.hash):
         return
-    kind = (
-        "solo" if after.plan.solo else f"{len(after.plan.tasks)} tasks, {len(after.plan.contracts)} contracts"
-    )
-    yield _line(RUN, "plan", kind, after.plan.summary)
+    yield _line(RUN, "plan", wording.size(after.plan), after.plan.summary)
     known = before.plan.notes if before.plan else []
-    yield from (_line(RUN, "plan mended", note) for note in after.plan.notes if note not in known)
+    yield from (_line(RUN, "plan mended", note) for note in wording.mended(after.plan) if note not in known)
 
 
 def _agents(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[str]:
@@ -88,7 +86,7 @@ def _agent(agent: AgentStatus, was: AgentStatus | None) -> str:
     moving = agent.phase in (AgentPhase.STARTING, AgentPhase.RUNNING)
     unverified = "Unverified" if agent.verified is False and not moving else ""
     same = was is not None and (was.reason, was.message) == (agent.reason, agent.message)
-    said = "" if moving and same else f"{agent.reason} {agent.message}".strip()
+    said = "" if moving and same else wording.why(agent, " ")
     return _line(
         agent.task,
         agent.phase.value,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from swarmrun.cli.wording import count
 from swarmrun.errors import InvalidResource, SwarmRunError
 from swarmrun.local.directory import FORMAT, RunDirectory
 
@@ -75,7 +76,7 @@ def _states(home: Path) -> list[Finding]:
             directory.status()
         except SwarmRunError as exc:
             broken.append(Finding("state", "warning", exc.message, exc.mend))
-    return broken or [Finding("state", "ok", f"{len(runs)} runs, state format {FORMAT}")]
+    return broken or [Finding("state", "ok", f"{count(len(runs), 'run')}, state format {FORMAT}")]
 
 
 def _keys() -> Finding:

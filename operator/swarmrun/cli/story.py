@@ -8,6 +8,7 @@ from swarmrun.cli.dag import plan_text
 from swarmrun.cli.events import gate_outcome, judgement_outcome
 from swarmrun.cli.summary import duration, verdict
 from swarmrun.cli.typed import named
+from swarmrun.cli.wording import count, why
 
 
 def story(run: SwarmRun, state: str) -> str:
@@ -66,15 +67,15 @@ def _agent(agent: AgentStatus) -> list[str]:
     facts = [
         f"{agent.task}  {agent.role}  {agent.phase.value}",
         f"attempt {agent.attempts}" if agent.attempts > 1 else "",
-        f"turn {agent.turns}",
-        f"{agent.tool_calls} tool calls",
+        count(agent.turns, "turn"),
+        count(agent.tool_calls, "tool call"),
         f"{agent.tokens:,} tokens",
         verified,
         agent.branch,
     ]
     lines = ["  ".join(f for f in facts if f)]
-    why = ": ".join(t for t in (agent.reason, agent.message) if t)
-    return [*lines, *([f"    {why}"] if why else [])]
+    said = why(agent)
+    return [*lines, *([f"    {said}"] if said else [])]
 
 
 def _merges(status: SwarmRunStatus) -> list[str]:
@@ -97,7 +98,7 @@ def _usage(status: SwarmRunStatus) -> list[str]:
     for t in usage.tiers:
         price = f"${t.cost}" if t.cost is not None else "price unknown"
         lines.append(
-            f"  {t.tier}: {t.input:,} in ({t.cached:,} cached), {t.output:,} out, {t.calls} calls, {price}"
+            f"  {t.tier}: {t.input:,} in ({t.cached:,} cached), {t.output:,} out, {count(t.calls, 'call')}, {price}"
         )
     lines.append(f"{duration(usage.wall_seconds)}, critical path {duration(usage.critical_path_seconds)}")
     return lines

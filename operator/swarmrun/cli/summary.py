@@ -21,8 +21,10 @@ from swarmrun.api.status import (
     ResultStatus,
     SwarmRunStatus,
 )
+from swarmrun.cli import wording
 from swarmrun.cli.events import gate_outcome, judgement_outcome
 from swarmrun.cli.typed import named
+from swarmrun.cli.wording import count
 from swarmrun.git import urls
 
 Source = Literal["measured", "model", "scripted"]
@@ -58,6 +60,7 @@ def rows(status: SwarmRunStatus, models: Source) -> list[Row]:
             Row(f"judge, round {j.round}", judgement_outcome(j), models, not j.kept)
             for j in status.judgements
         ),
+        *([Row("score", str(status.score), models)] if status.score is not None else []),
         *(Row("met on the way", note, "measured") for note in status.notes),
         *_usage_rows(status, models),
         *_result_rows(status),
@@ -68,10 +71,10 @@ def _plan_rows(status: SwarmRunStatus, models: Source) -> list[Row]:
     if status.plan is None:
         return []
     plan = status.plan
-    size = "one agent" if plan.solo else f"{len(plan.tasks)} tasks, {len(plan.contracts)} contracts"
+    size = wording.size(plan)
     return [
         Row("plan", f"{size}: {plan.summary}" if plan.summary else size, models),
-        *(Row("plan mended", note, "measured") for note in plan.notes),
+        *(Row("plan mended", note, "measured") for note in wording.mended(plan)),
     ]
 
 
@@ -91,21 +94,15 @@ def _isolation_row(status: SwarmRunStatus) -> list[Row]:
 
 def _agent_rows(agent: AgentStatus) -> list[Row]:
     parts = [
-        f"{agent.phase.value} after {_count(agent.turns, 'turn')}, {_count(agent.tool_calls, 'tool call')}"
+        f"{agent.phase.value} after {count(agent.turns, 'turn')}, {count(agent.tool_calls, 'tool call')}"
     ]
     if agent.attempts > 1:
         parts.append(f"attempt {agent.attempts}")
     if agent.verified is not None:
         parts.append("verified" if agent.verified else "UNVERIFIED")
-    why = (
-        f"{agent.reason}: {agent.message}"
-        if agent.reason and agent.message
-        else agent.reason or agent.message
-    )
-    if why:
-        parts.append(why)
+    said = "; ".join(t for t in (", ".join(parts), wording.why(agent)) if t)
     bad = agent.verified is False or agent.phase.value in ("Failed", "Parked", "Skipped")
-    return [Row(f"{agent.role} {agent.task}", ", ".join(parts), "measured", bad)]
+    return [Row(f"{agent.role} {agent.task}", said, "measured", bad)]
 
 
 def _merge_rows(merge: MergeStatus) -> list[Row]:
@@ -129,7 +126,7 @@ def _usage_rows(status: SwarmRunStatus, models: Source) -> list[Row]:
     for tier in usage.tiers:
         cost = f"${tier.cost}" if tier.cost is not None else "price unknown"
         tokens = f"{tier.input:,} in ({tier.cached:,} cached), {tier.output:,} out"
-        made.append(Row(f"tokens {tier.tier}", f"{tokens}, {_count(tier.calls, 'call')}, {cost}", models))
+        made.append(Row(f"tokens {tier.tier}", f"{tokens}, {count(tier.calls, 'call')}, {cost}", models))
     if usage.tokens:
         cost = f"${usage.cost}" if usage.cost is not None else "cost unknown (a model has no price)"
         made.append(
@@ -213,7 +210,3 @@ def duration(seconds: int) -> str:
     if seconds >= 3600:
         return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
     return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"

@@ -16,6 +16,7 @@ from swarmrun.errors import GitError, InvalidResource
 def verify_tree(contracts: str, base: str, directory: str, output: Output) -> int:
     """Prints the breaches; 0 when there are none, else 1. With `base` only those that base did not have."""
     from swarmrun.cli import show
+    from swarmrun.cli.wording import count
     from swarmrun.planning.contracts import verify
 
     plan = read_plan(contracts)
@@ -33,7 +34,8 @@ def verify_tree(contracts: str, base: str, directory: str, output: Output) -> in
     else:
         for breach in breaches:
             print(f"{breach}\n  expected: {breach.expected}\n  found:    {breach.found or 'nothing'}")
-        print(f"{len(plan.contracts)} contracts, {len(breaches)} breaches")
+        breached = f"{len(breaches)} breach{'es' * (len(breaches) != 1)}"
+        print(f"{count(len(plan.contracts), 'contract')}, {breached}")
     return 1 if breaches else 0
 
 

@@ -409,18 +409,22 @@ def test_diff_shows_the_run_and_each_task_from_its_own_repository(cli: Any, run_
     repo.mkdir()
     git(repo, "init", "-q", "-b", "main")
     commits = []
-    for name in ("base.py", "storage.py", "api.py"):
+    for name in ("base.py", "storage.py", "api.py", "main.py"):
         (repo / name).write_text(f"# {name}\n")
         git(repo, "add", name)
         git(repo, "commit", "-qm", name)
         commits.append(git(repo, "rev-parse", "HEAD"))
     status = directory(cli).status()
-    status.result = ResultStatus(base_commit=commits[0], commit=commits[2])
-    status.merges = [MergeStatus(task="storage", how=MergeHow.CLEAN, commit=commits[1])]
+    status.result = ResultStatus(base_commit=commits[0], commit=commits[3])
+    status.merges = [
+        MergeStatus(task="storage", how=MergeHow.CLEAN, commit=commits[1]),
+        MergeStatus(task="api", how=MergeHow.INTEGRATOR, commit=commits[3]),
+    ]
     status.agents = [
         AgentStatus(task="storage"),
         AgentStatus(task="fix-1", role="fixer", commit=commits[2]),
         AgentStatus(task="fix-2", role="fixer", commit=commits[1]),
+        AgentStatus(task="integrate-api", role="integrator", commit=commits[3]),
     ]
     status.plan = None
     directory(cli).save_status(status)
@@ -434,9 +438,10 @@ def test_diff_shows_the_run_and_each_task_from_its_own_repository(cli: Any, run_
     assert "base.py" not in whole
     assert "+# storage.py" in diff("storage")
     assert "api.py" not in diff("storage")
-    assert "2 files changed" in diff("--stat")
+    assert "3 files changed" in diff("--stat")
     assert "+# api.py" in diff("fix-1")
     assert "storage.py" not in diff("fix-1")
+    assert "+# main.py" in diff("integrate-api")
     assert "task fix-2 of run demo changed nothing" in cli("diff", "demo", "fix-2").err
 
 
@@ -503,7 +508,7 @@ def test_verify_finds_broken_contracts_and_with_a_base_only_new_ones(cli: Any, t
     plan.write_text(yaml.safe_dump({"contracts": [contract]}))
     done = cli("verify", "--contracts", str(plan), "-C", str(repo))
     assert done.code == 1
-    assert "1 contracts, 1 breaches" in done.out
+    assert "1 contract, 1 breach" in done.out
     assert cli("verify", "--contracts", str(plan), "-C", str(repo), "--base", "HEAD").code == 0
     plan.write_text(
         yaml.safe_dump({"contracts": [contract | {"declaration": "def put(url: str) -> str: ..."}]})

@@ -47,7 +47,7 @@ def test_every_change_is_one_line_and_none_is_told_twice(script: list[SwarmRunSt
     assert len(lines) == len(set(lines))
     for expected in (
         "run  Planning",
-        "run  plan  3 tasks, 1 contracts  A URL shortener",
+        "run  plan  3 tasks, 1 contract  A URL shortener",
         'run  plan mended  id 1 became "1"',
         "storage  Running  turn 3  exec pytest -q",
         "tests  Running  attempt 2  turn 1",
@@ -127,6 +127,54 @@ def test_the_plan_shows_contracts_with_their_declaration(script: list[SwarmRunSt
     assert "api  coder  API" in text
 
 
+def test_what_is_one_is_said_as_one() -> None:
+    status = SwarmRunStatus(agents=[AgentStatus(task="a", phase=AgentPhase.RUNNING, turns=1, tool_calls=1)])
+    told = story(RUN.model_copy(update={"status": status}), "working")
+    assert "a  coder  Running  1 turn  1 tool call  " in told
+    plan = PlanStatus(tasks=tasks(a=[]), contracts=[])
+    assert "1 task, 0 contracts" in events(None, SwarmRunStatus(plan=plan))[0]
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("solo: at most 1 of 1 tasks can run side by side", "one agent"),
+        (
+            "solo: at most 2 of 5 tasks can run side by side",
+            "one agent: at most 2 of 5 tasks can run side by side",
+        ),
+    ],
+)
+def test_one_agent_is_no_mend(note: str, said: str) -> None:
+    plan = PlanStatus(solo=True, tasks=tasks(a=[]), notes=[note])
+    assert plan_text(plan).splitlines()[0] == said
+    assert "mended" not in plan_text(plan)
+    assert events(None, SwarmRunStatus(plan=plan)) == [f"run  plan  {said}"]
+    assert [r.what for r in rows(SwarmRunStatus(plan=plan), "model")] == ["plan"]
+
+
+def test_a_cancelled_agent_is_cancelled_once() -> None:
+    agent = AgentStatus(
+        task="sub", phase=AgentPhase.CANCELLED, turns=1, reason="Cancelled", message="cancelled"
+    )
+    assert events(None, SwarmRunStatus(agents=[agent])) == ["sub  Cancelled  turn 1"]
+
+
+def test_paths_of_nobody_are_told_in_words() -> None:
+    message = "ownership: a/formats.py; ownership: a/models.py"
+    agent = AgentStatus(
+        task="1", phase=AgentPhase.MERGED, turns=2, tool_calls=3, verified=True, message=message
+    )
+    (row,) = [r for r in rows(SwarmRunStatus(agents=[agent]), "model") if r.what == "coder 1"]
+    assert row.outcome == (
+        "Merged after 2 turns, 3 tool calls, verified; also changed a/formats.py, a/models.py, which no task owns"
+    )
+
+
+def test_the_final_score_has_its_row(script: list[SwarmRunStatus]) -> None:
+    assert ("score", "91", "scripted") in table(script[-1])
+
+
 def test_a_solo_plan_says_so() -> None:
     assert "one agent" in plan_text(PlanStatus(solo=True, tasks=tasks(a=[])))
 
@@ -165,7 +213,7 @@ def test_everything_the_field_met_has_its_row(script: list[SwarmRunStatus]) -> N
 
 def test_what_a_model_said_is_never_marked_measured(script: list[SwarmRunStatus]) -> None:
     for what, _, source in table(script[-1], "model"):
-        said_by_model = what in ("plan", "tokens", "tokens standard") or what.startswith("judge")
+        said_by_model = what in ("plan", "score", "tokens", "tokens standard") or what.startswith("judge")
         assert source == ("model" if said_by_model else "measured"), what
 
 
