@@ -82,7 +82,7 @@ def parse_arguments(given: Any) -> tuple[dict[str, Any], str, str, str]:
 def _broken(raw: str, exc: ValueError) -> str:
     if isinstance(exc, json.JSONDecodeError):
         near = raw[max(0, exc.pos - 40) : exc.pos + 40]
-        where = f"{exc.msg} at character {exc.pos} of {len(raw)}, near {near!r}"
+        where = f"{exc.msg.removesuffix(' at')} at character {exc.pos} of {len(raw)}, near {near!r}"
     else:
         where = str(exc)[:200]
     return f"arguments are not valid JSON, nothing was run: {where}. Call again with one valid JSON object"

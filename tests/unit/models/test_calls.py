@@ -38,6 +38,12 @@ def test_what_is_no_object_is_a_problem_with_its_raw_text(raw):
     assert len(problem) < 500
 
 
+def test_where_arguments_break_is_told_once():
+    *_, problem, _ = parse_arguments('{"path": "a.py, "content')
+    assert " at character " in problem
+    assert "at at" not in problem
+
+
 def test_several_calls_in_one_text_keep_their_order_and_the_prose():
     text = (
         "First this:\n```json\n"
