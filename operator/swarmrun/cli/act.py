@@ -70,11 +70,11 @@ def reject(
     ctx: typer.Context,
     name: RunName,
     what: WhatArgument,
-    reason: Annotated[str, typer.Option(help="Why; a planner is told.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; the run ends with it.")] = "",
     namespace: Namespace = "",
     home: Home = "",
 ) -> None:
-    """Refuse a waiting run's plan or result."""
+    """Refuse a waiting run's plan or result: it ends Failed, `PlanRejected` or `PublishRejected`."""
     _decide(ctx, name, what, "reject", namespace, home, reason=reason)
 
 

@@ -7,13 +7,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.cli.events import events
+from swarmrun.cli.failures import Interrupted
+from swarmrun.cli.printable import one_line
+from swarmrun.cli.summary import verdict
+from swarmrun.errors import SwarmRunError
 from swarmrun.local.directory import RunDirectory
 from swarmrun.local.lock import holder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LEFT = 5
+"""Events that stay on the screen when the live view is interrupted: as many as it shows. A choice."""
 
 
 class Watcher:
@@ -55,8 +65,21 @@ class Watcher:
         try:
             with Live(self._screen, console=console, refresh_per_second=4, transient=True):
                 yield self
+        except (Interrupted, SwarmRunError):
+            self._leave(console)
+            raise
         finally:
             self._screen = None
+
+    def _leave(self, console: Console) -> None:
+        """What the view showed last stays on the screen: the last events, and how the run stands."""
+        from rich.text import Text
+
+        assert self._screen is not None
+        for line in self._screen.lines[-LEFT:]:
+            console.print(Text(line), soft_wrap=True)
+        if self._last is not None:
+            console.print(Text(one_line(f"{self._directory.name}: {verdict(self._last)}")), soft_wrap=True)
 
     def _log(self, lines: list[str]) -> None:
         try:

@@ -187,24 +187,26 @@ def test_without_arguments_help_is_printed(processes: Any) -> None:
     assert group.err.startswith("Usage: swarmrun cassette")
 
 
-def test_the_terminal_shows_it_live(processes: Any, run_file: Path) -> None:
+def on_a_terminal(processes: Any, *arguments: str, pace: float, stop: bytes = b"") -> tuple[int, str]:
+    """(exit code, what was shown); Ctrl-C once `stop` is seen."""
+    import json
     import pty
 
     main, side = pty.openpty()
-    processes.script[:] = processes.script[-2:]
-    import json
-
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     env["SWARMRUN_HOME"] = str(processes.home)
     env["SWARMRUN_TEST_SCRIPT"] = json.dumps([s.model_dump(mode="json") for s in processes.script])
-    env["SWARMRUN_TEST_PACE"] = "0.6"
+    env["SWARMRUN_TEST_PACE"] = str(pace)
     driver = Path(__file__).with_name("driver.py")
     process = subprocess.Popen(
-        [sys.executable, str(driver), "run", "-f", str(run_file)],
+        [sys.executable, str(driver), *arguments],
         stdout=side,
         stderr=side,
         env=env,
+        # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    processes.started.append(process)
     os.close(side)
     shown = b""
     while True:
@@ -215,9 +217,30 @@ def test_the_terminal_shows_it_live(processes: Any, run_file: Path) -> None:
         if not chunk:
             break
         shown += chunk
+        if stop and stop in shown:
+            process.send_signal(signal.SIGINT)
+            stop = b""
     os.close(main)
-    assert process.wait(timeout=20) == 0
-    text = shown.decode()
+    return process.wait(timeout=20), shown.decode()
+
+
+def test_the_terminal_shows_it_live(processes: Any, run_file: Path) -> None:
+    processes.script[:] = processes.script[-2:]
+    code, text = on_a_terminal(processes, "run", "-f", str(run_file), pace=0.6)
+    assert code == 0
     assert "Merging" in text
     assert "attempt 2" in text
     assert "swarmrun diff demo" in text
+
+
+def test_an_interrupted_live_view_leaves_how_the_run_stands(processes: Any, run_file: Path) -> None:
+    processes.script[:] = processes.script[-2:]
+    code, text = on_a_terminal(processes, "run", "-f", str(run_file), pace=20, stop=b"Merging")
+    assert code == 130
+    left = text.replace("\r", "").splitlines()
+    assert left[-3:] == [
+        "demo: Merging, 2/3 tasks merged",
+        "error: interrupted",
+        "  mend: swarmrun resume demo",
+    ]
+    assert left[-4].endswith("run  Merging  2/3")
