@@ -102,6 +102,7 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes_with_the_same_tree_and_nothing
     assert f" resume {NAME}\n" in stopped.err
     assert "Traceback" not in stopped.err
     assert lab.left_behind() == []
+    assert lab.cgroups() == []
     assert any(NAME in row and "(stopped)" in row for row in lab.run("list").out.splitlines())
     stored = list(lab.directory(NAME).glob("artifacts/turns/coder/*/1/*/reply.json"))
     paid = {"/".join(p.parts[-5:-2]) + f"/{int(p.parts[-2])}" for p in stored}

@@ -25,6 +25,7 @@ from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
 from swarmrun.report import AgentProgress, RunReport
+from swarmrun.sandbox.process import ProcessProvider
 from swarmrun.settings import settings
 from swarmrun.steps import RELEASE, Failed
 
@@ -43,10 +44,13 @@ class LocalRunner:
         self._models = Models(self._snapshot, endpoints, self._bridge)
         self._engine = EmbeddedEngine(directory.engine_db)
         self._closed = False
+        self._stop_sandboxes: Callable[[], None] = lambda: None
         self._log = _log_to(directory)
         try:
             self._engine.open()
             self._world = open_world(directory, self._bridge, self._models)
+            if isinstance(self._world.provider, ProcessProvider):
+                self._stop_sandboxes = self._world.provider.stop
             self._client = self._engine.client()
             self._start()
         except BaseException:
@@ -88,6 +92,7 @@ class LocalRunner:
         # No result is taken any more when this is called: what a closed client breaks is not recorded.
         self._engine.close(cancel=self._end)
         self._end()
+        self._stop_sandboxes()
         logging.getLogger("swarmrun").removeHandler(self._log)
         self._log.close()
 

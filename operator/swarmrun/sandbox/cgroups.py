@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+PREFIX = "swarmrun-"
+"""What the names of sandboxes' cgroups begin with; 16 hexadecimal digits follow."""
+_OURS = re.compile(PREFIX + "[0-9a-f]{16}")
+STALE_SECONDS = 60.0
+"""A sandbox enters its cgroup within milliseconds; an empty one of this age is nobody's. A choice."""
 _JOIN = 'for f do shift; [ "$f" = -- ] && break; echo $$ >"$f" || exit 1; done; exec "$@"'
 """A process enters by writing its own id; then it becomes the sandbox."""
 
@@ -48,6 +54,32 @@ def create(name: str, *, pids: int, memory_mb: int, fs: Path = Path("/sys/fs/cgr
         options = [word for value in properties for word in ("-p", value)]
         return Cgroup((), (*run, f"--unit={name}", *options, "--"))
     return None
+
+
+def sweep(fs: Path = Path("/sys/fs/cgroup"), *, older_than_s: float = STALE_SECONDS) -> list[Path]:
+    """Removes empty cgroups that sandboxes of this user left, beside where `create` would make one.
+
+    One that is in use is never empty, and the kernel removes none that is not; only one that is being entered
+    this moment is, hence the age. Returns what was removed.
+    """
+    own = _own(Path("/proc/self/cgroup"))
+    places = [fs / name / own[name].strip("/") for name in ("pids", "memory") if name in own]
+    if "" in own:
+        here = fs / own[""].strip("/")
+        places += [here, *([here.parent] if here != fs else [])]
+    removed: list[Path] = []
+    for directory in (d for place in places for d in place.glob(f"{PREFIX}*")):
+        with contextlib.suppress(OSError):
+            about = directory.stat()
+            if (
+                _OURS.fullmatch(directory.name)
+                and about.st_uid == os.geteuid()
+                and time.time() - about.st_mtime > older_than_s
+                and not (directory / "cgroup.procs").read_text().strip()
+            ):
+                directory.rmdir()
+                removed.append(directory)
+    return removed
 
 
 def _own(file: Path) -> dict[str, str]:

@@ -87,6 +87,7 @@ class ProcessProvider:
         self._live: dict[str, _Live] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._tools: Toolchains | None = None
+        self._swept = False
 
     def preflight(self) -> None:
         """Raises SandboxRefused when no sandbox can be started here."""
@@ -105,6 +106,7 @@ class ProcessProvider:
             live = self._live.get(spec.id)
             if live is None:
                 if await asyncio.to_thread((self._directory(spec.id) / "sandbox.json").exists):
+                    await asyncio.to_thread(self._leave_no_cgroup, spec.id)
                     return SandboxState(
                         "Lost", "Ended", f"sandbox {spec.id} ended with the process that held it"
                     )
@@ -203,7 +205,12 @@ class ProcessProvider:
 
     def _spawn(self, spec: SandboxSpec, directory: Path) -> tuple[subprocess.Popen[bytes], int, str]:
         """In the spawner's thread."""
-        group = cgroups.create(f"swarmrun-{_short(str(directory))}", pids=spec.pids, memory_mb=spec.memory_mb)
+        if not self._swept:
+            self._swept = True
+            cgroups.sweep()  # Of runs that were killed and never resumed, or deleted by hand.
+        group = cgroups.create(
+            f"{cgroups.PREFIX}{_short(str(directory))}", pids=spec.pids, memory_mb=spec.memory_mb
+        )
         self._mark_started(spec, directory, group.directories if group else ())
         theirs, ours = os.pipe()
         os.set_inheritable(theirs, True)
@@ -308,10 +315,25 @@ class ProcessProvider:
             if kill_marked(f"SWARMRUN_SANDBOX={self._mark(sandbox_id)}") == 0:
                 break
             time.sleep(0.01)
-        marker = _marker(directory / "sandbox.json")
-        cgroups.remove([Path(path) for path in marker.get("cgroups", [])])
+        self._leave_no_cgroup(sandbox_id)
         if directory.exists():
             _remove_sandbox(directory)
+
+    def stop(self) -> None:
+        """Ends the sandboxes of a process that ends before its run does: they would die with it, but nobody
+        would remove their cgroups. Their files and markers stay, so each is Lost to whoever resumes."""
+        for sandbox_id, live in list(self._live.items()):
+            if _marker(self._directory(sandbox_id) / "sandbox.json").get("cgroups"):
+                del self._live[sandbox_id]
+                live.process.kill()
+                live.process.wait()
+                os.close(live.lifeline)
+                os.close(live.directory_fd)
+                self._leave_no_cgroup(sandbox_id)
+
+    def _leave_no_cgroup(self, sandbox_id: str) -> None:
+        marker = _marker(self._directory(sandbox_id) / "sandbox.json")
+        cgroups.remove([Path(path) for path in marker.get("cgroups", [])])
 
     def _end(self, sandbox_id: str) -> None:
         """What else has to be ended before the directories go. Also of a sandbox that another process held."""
