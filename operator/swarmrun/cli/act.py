@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from swarmrun.cli.options import Home, Namespace, Output, OutputOption, RunName, where
 from swarmrun.cli.typed import named, typed
+
+if TYPE_CHECKING:
+    from swarmrun.local.directory import RunDirectory
 
 
 class What(StrEnum):
@@ -26,18 +29,32 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def cancel(ctx: typer.Context, name: RunName, namespace: Namespace = "", home: Home = "") -> None:
+def cancel(
+    ctx: typer.Context,
+    name: RunName,
+    namespace: Namespace = "",
+    home: Home = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
     """End a run for good; every branch is kept."""
     place = where(ctx, home, namespace)
-    place.runs.send(place.runs.get(name, place.namespace), "cancel")
-    typer.echo(f"{name}: cancelled")
+    directory = place.runs.get(name, place.namespace)
+    place.runs.send(directory, "cancel")
+    _done(directory, f"{name}: cancelled", output)
 
 
-def suspend(ctx: typer.Context, name: RunName, namespace: Namespace = "", home: Home = "") -> None:
+def suspend(
+    ctx: typer.Context,
+    name: RunName,
+    namespace: Namespace = "",
+    home: Home = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
     """Stop agents at their next turn; `resume` goes on."""
     place = where(ctx, home, namespace)
-    place.runs.send(place.runs.get(name, place.namespace), "suspend")
-    typer.echo(typed(f"{name}: suspended; `swarmrun resume {named(name, place.namespace)}` goes on"))
+    directory = place.runs.get(name, place.namespace)
+    place.runs.send(directory, "suspend")
+    _done(directory, f"{name}: suspended; `swarmrun resume {named(name, place.namespace)}` goes on", output)
 
 
 def resume(
@@ -60,10 +77,15 @@ def resume(
 
 
 def approve(
-    ctx: typer.Context, name: RunName, what: WhatArgument, namespace: Namespace = "", home: Home = ""
+    ctx: typer.Context,
+    name: RunName,
+    what: WhatArgument,
+    namespace: Namespace = "",
+    home: Home = "",
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Let a waiting run go on with its plan, or publish its result."""
-    _decide(ctx, name, what, "approve", namespace, home)
+    _decide(ctx, name, what, "approve", namespace, home, output)
 
 
 def reject(
@@ -73,21 +95,40 @@ def reject(
     reason: Annotated[str, typer.Option(help="Why; the run ends with it.")] = "",
     namespace: Namespace = "",
     home: Home = "",
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Refuse a waiting run's plan or result: it ends Failed, `PlanRejected` or `PublishRejected`."""
-    _decide(ctx, name, what, "reject", namespace, home, reason=reason)
+    _decide(ctx, name, what, "reject", namespace, home, output, reason=reason)
 
 
 def _decide(
-    ctx: typer.Context, name: str, what: What, kind: str, namespace: str, home: str, **data: str
+    ctx: typer.Context,
+    name: str,
+    what: What,
+    kind: str,
+    namespace: str,
+    home: str,
+    output: Output,
+    **data: str,
 ) -> None:
     place = where(ctx, home, namespace)
     runs = place.runs
     directory = runs.get(name, place.namespace)
     runs.send(directory, kind, what=what.value, **data)
-    typer.echo(f"{name}: {what.value} {'approved' if kind == 'approve' else 'rejected'}")
+    told = f"{name}: {what.value} {'approved' if kind == 'approve' else 'rejected'}"
     if not directory.busy():
-        typer.echo(typed(f"  nobody works on it now: swarmrun resume {named(name, place.namespace)}"))
+        told += f"\n  nobody works on it now: swarmrun resume {named(name, place.namespace)}"
+    _done(directory, told, output)
+
+
+def _done(directory: RunDirectory, told: str, output: Output) -> None:
+    """What was done in words, or the resource as it is now."""
+    from swarmrun.cli import show
+
+    if output is Output.TEXT:
+        typer.echo(typed(told))
+    else:
+        show.resource(directory.resource(), output)
 
 
 def delete(
@@ -96,8 +137,10 @@ def delete(
     force: Annotated[bool, typer.Option("--force", help="Also when its state cannot be read.")] = False,
     namespace: Namespace = "",
     home: Home = "",
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Remove a run's state from this machine. Published branches stay."""
     place = where(ctx, home, namespace)
     place.runs.delete(name, place.namespace, force=force)
-    typer.echo(f"{name}: deleted")
+    if output is Output.TEXT:  # else there is no resource any more to be printed
+        typer.echo(f"{name}: deleted")

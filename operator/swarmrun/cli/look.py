@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 TaskName = Annotated[str, typer.Argument(metavar="[TASK]", help="One task only.", show_default=False)]
 
+ErrorsOption = Annotated[
+    Output,
+    typer.Option("--output", "-o", help="How errors are printed; the rest is text.", case_sensitive=False),
+]
+"""Read by `main`, from the raw arguments."""
+
 
 def register(app: typer.Typer) -> None:
     app.command("list")(list_runs)
@@ -87,14 +93,23 @@ def _age(directory: RunDirectory) -> str:
     return duration(max(0, int(time.time() - directory.file().created_at.timestamp())))
 
 
-def describe(ctx: typer.Context, name: RunName, namespace: Namespace = "", home: Home = "") -> None:
+def describe(
+    ctx: typer.Context,
+    name: RunName,
+    namespace: Namespace = "",
+    home: Home = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
     """Tell a run as a story: conditions, plan, agents, merges, gates, judgements, result."""
+    from swarmrun.cli import show
     from swarmrun.cli.printable import printable
     from swarmrun.cli.story import story
 
     place = where(ctx, home, namespace)
     found = place.runs.describe(place.runs.get(name, place.namespace))
-    typer.echo(printable(typed(story(found.run, found.state))))
+    if output is not Output.TEXT:
+        return show.resource(found.run, output)
+    return typer.echo(printable(typed(story(found.run, found.state))))
 
 
 def get(
@@ -119,6 +134,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     namespace: Namespace = "",
     home: Home = "",
+    output: ErrorsOption = Output.TEXT,
 ) -> None:
     """Print a run's events; with TASK, that agent's turns: what it said, called and got back."""
     from swarmrun.cli.printable import printable
@@ -147,6 +163,7 @@ def diff(
     stat: Annotated[bool, typer.Option("--stat", help="Files and counts only.")] = False,
     namespace: Namespace = "",
     home: Home = "",
+    output: ErrorsOption = Output.TEXT,
 ) -> None:
     """Show what a run (or one TASK of it) changed, from the run's own repository."""
     from swarmrun.cli.changes import show_diff

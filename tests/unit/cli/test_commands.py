@@ -294,6 +294,32 @@ def test_a_suspended_run_is_resumed_by_resume(cli: Any, run_file: Path, script: 
     assert directory(cli).resource().spec.suspend is False
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["describe", "suspend", "cancel", "approve plan", "reject plan", "delete", "logs", "diff", "resume"],
+)
+def test_errors_are_json_wherever_json_is_asked_for(cli: Any, command: str) -> None:
+    verb, *what = command.split()
+    done = cli(verb, "nothere", *what, "-o", "json")
+    assert (done.code, done.out) == (1, "")
+    assert json.loads(done.err)["error"]["reason"] == "NotFound"
+
+
+def test_what_is_told_to_a_run_prints_its_resource_as_json(
+    cli: Any, run_file: Path, script: list[SwarmRunStatus]
+) -> None:
+    cli("run", "-f", str(run_file))
+    assert cli("describe", "demo", "-o", "json").json["status"]["score"] == 91
+    directory(cli).save_status(script[0])
+    assert cli("suspend", "demo", "-o", "json").json["spec"]["suspend"] is True
+    assert cli("reject", "demo", "plan", "-o", "json").json["kind"] == "SwarmRun"
+    assert cli("delete", "demo", "-o", "json").out == ""
+
+
+def test_help_says_how_a_rejected_run_ends(cli: Any) -> None:
+    assert "PlanRejected" in cli("reject", "--help").out
+
+
 def test_deleting_removes_everything(cli: Any, run_file: Path) -> None:
     cli("run", "-f", str(run_file))
     locked = directory(cli).path / "sandboxes" / "readonly"
