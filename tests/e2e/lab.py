@@ -101,6 +101,8 @@ class Lab:
                 cwd=self.root,
                 env=self.environment(),
                 start_new_session=True,
+                # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.processes.append(process)
         return Started(process, out, err)

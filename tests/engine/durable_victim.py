@@ -45,6 +45,8 @@ def agent(ctx, state):
         yield pause
         checkpoint = ctx.call_activity("checkpoint", input={**key, "turn": turn})
     yield checkpoint
+    if mail.is_complete:  # delivered to the armed wait: it would not be carried into the next life
+        return {"task": state["task"], "status": "cancelled"}
     if last == state["turns"]:
         return {"task": state["task"], "status": "done", "turns": last}
     mail.cancel()

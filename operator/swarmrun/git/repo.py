@@ -163,7 +163,7 @@ class RunRepo(Objects):
         commit: str,
         requires: Sequence[str],
         *,
-        max_blob: int = intake.MAX_BLOB,
+        max_blob: int | None = None,
         timeout: float = 300,
     ) -> None:
         if self.holds(commit):
@@ -175,7 +175,7 @@ class RunRepo(Objects):
             bundle.pack,
             commit=commit,
             requires=tuple(dict.fromkeys(requires)),
-            max_blob=max_blob,
+            max_blob=intake.MAX_BLOB if max_blob is None else max_blob,
             timeout=timeout,
         )
         self.hold(commit)

@@ -219,7 +219,7 @@ def test_a_bundle_that_lacks_objects_is_refused(repo, work, base):
 def test_a_file_over_the_cap_is_refused(repo, work, base, monkeypatch):
     from swarmrun.git import intake
 
-    monkeypatch.setattr(intake.take_in, "__kwdefaults__", {**intake.take_in.__kwdefaults__, "max_blob": 1000})
+    monkeypatch.setattr(intake, "MAX_BLOB", 1000)
     head = work.commit({"big": b"\0" * 5000})
     with pytest.raises(GitError, match="5000 bytes"):
         repo.add_bundle(work.bundle("HEAD", f"^{base}"), commit=head, requires=[base])
