@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from swarmrun.api.resolve import Snapshot, scheme_and_host
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.swarmclass import SwarmClass
-from swarmrun.errors import NotFound
+from swarmrun.errors import InvalidResource, NotFound
+from swarmrun.git.urls import parse
+
+REPOSITORY = "spec.repository.url"
 
 
 def absolute_run(run: SwarmRun, source_dir: Path) -> SwarmRun:
@@ -19,6 +23,27 @@ def absolute_run(run: SwarmRun, source_dir: Path) -> SwarmRun:
     path = str((source_dir / Path(url).expanduser()).resolve())
     repository = run.spec.repository.model_copy(update={"url": path})
     return run.model_copy(update={"spec": run.spec.model_copy(update={"repository": repository})})
+
+
+def check_repository(url: str) -> None:
+    """Raises InvalidResource for an address that no run could ever use, found without any network."""
+    try:
+        parsed = parse(url)
+    except InvalidResource as exc:
+        raise InvalidResource(exc.message, field=REPOSITORY, mend=exc.mend) from exc
+    if parsed.scheme != "file":
+        return
+    path = parsed.git  # os.path: what cannot be looked at raises nothing
+    if not os.path.exists(path):
+        raise InvalidResource(
+            f"there is no repository at {path}",
+            field=REPOSITORY,
+            mend="paths are relative to the resource's file",
+        )
+    if not os.path.isdir(path):
+        raise InvalidResource(
+            f"{path} is a file, no repository", field=REPOSITORY, mend="name the directory of a repository"
+        )
 
 
 def absolute_class(cls: SwarmClass, source_dir: Path) -> SwarmClass:

@@ -24,7 +24,7 @@ from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.errors import Conflict, InvalidResource, NotFound
 from swarmrun.local.directory import RunDirectory, RunFile
 from swarmrun.local.lock import Lock, holder
-from swarmrun.local.paths import absolute_class, absolute_run, cassettes
+from swarmrun.local.paths import absolute_class, absolute_run, cassettes, check_repository
 
 FOLLOW_SECONDS = 0.2
 """How often a follower looks at the status file; a choice: seen as live, costs nothing."""
@@ -147,6 +147,7 @@ class Runs:
                 return self._same(directory, run)
             instance = f"{run.metadata.name[:40].rstrip('-')}-{secrets.token_hex(3)}"
             snapshot = resolve(run, cls, instance=instance, guards=guards, own_machine=True)
+            check_repository(run.spec.repository.url)
             file = RunFile(
                 instance=instance,
                 created_at=datetime.now(UTC),

@@ -107,6 +107,7 @@ def cli(
 
 @pytest.fixture
 def run_file(tmp_path: Path) -> Path:
+    (tmp_path / "repo").mkdir()
     path = tmp_path / "run.yaml"
     path.write_text(
         "apiVersion: swarmrun.dev/v1alpha1\nkind: SwarmRun\nmetadata: {name: demo}\n"

@@ -25,7 +25,7 @@ CLS = default_class({}, model="m", endpoint="http://127.0.0.1:9/v1")
 def run(name: str = "demo", goal: str = "g", **spec: object) -> SwarmRun:
     return SwarmRun(
         metadata=ObjectMeta(name=name),
-        spec=SwarmRunSpec(goal=goal, repository=Repository(url="/r"), **spec),  # type: ignore[arg-type]
+        spec=SwarmRunSpec(goal=goal, repository=Repository(url="/"), **spec),  # type: ignore[arg-type]
     )
 
 
@@ -72,6 +72,27 @@ def test_a_refused_run_leaves_nothing_behind(runs: Runs) -> None:
     assert runs.list() == []
     with pytest.raises(NotFound):
         runs.get("demo")
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("ext::sh -c id", "not an address that is taken"),
+        ("ftp://host.example/a/b", "ftp"),
+        ("not/there", "no repository at"),
+        ("a-file", "is a file"),
+    ],
+)
+def test_an_address_that_no_run_can_use_is_refused_before_there_is_a_run(
+    runs: Runs, tmp_path: Path, url: str, what: str
+) -> None:
+    (tmp_path / "a-file").write_text("x")
+    given = run()
+    given.spec.repository.url = url
+    with pytest.raises(InvalidResource, match=what) as caught:
+        runs.start(given, CLS, source_dir=tmp_path)
+    assert caught.value.exit_code == 2
+    assert runs.list() == []
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "A", "x" * 64, "-a", ".start"])
