@@ -16,7 +16,15 @@ from swarmrun.orchestration import budget
 from swarmrun.orchestration.flow import Host, Orchestration, Until, Work, drive
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
 from swarmrun.orchestration.mail import Mail, Stopped
-from swarmrun.orchestration.perform import begin, perform, perform_all, read, told, wait_before_retry
+from swarmrun.orchestration.perform import (
+    begin,
+    perform,
+    perform_all,
+    read,
+    told,
+    wait_before_retry,
+    waiting,
+)
 from swarmrun.orchestration.sandboxes import SandboxFailed, provide
 from swarmrun.report import AgentProgress
 from swarmrun.steps import (
@@ -396,7 +404,7 @@ class Life(Host):
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
         self.charge(failed)
         self.note(f"waited {pause:g} s: {failed.reason}")
-        self.show("Waiting", f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message}")
+        self.show("Waiting", waiting(step, pause, failed))
 
     def show(self, phase: str, message: str = "") -> None:
         self.phase, self.message = phase, message

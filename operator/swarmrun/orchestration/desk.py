@@ -15,7 +15,7 @@ from swarmrun.orchestration.agent import NAME as AGENT
 from swarmrun.orchestration.flow import Host, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
-from swarmrun.orchestration.perform import failure_text, perform, perform_all, told
+from swarmrun.orchestration.perform import failure_text, perform, perform_all, told, waiting
 from swarmrun.orchestration.sandboxes import provide
 from swarmrun.orchestration.size import fitted
 from swarmrun.report import AgentRecord, RunReport
@@ -203,7 +203,7 @@ class Desk(Host):
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
         self.charge(failed.usage)
         self.note(f"{step} waited {pause:g} s: {failed.reason}")
-        self.waits[step] = f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message}"
+        self.waits[step] = waiting(step, pause, failed)
 
     def charge(self, usage: UsageRecord | None) -> None:
         """Model calls that are no agent's (judge, amendments)."""

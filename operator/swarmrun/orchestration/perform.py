@@ -103,6 +103,17 @@ def _bug(step: Step[O], what: str) -> Result[O]:
     )
 
 
+_HINTS = {
+    "ModelUnavailable": " (is the endpoint right? a run that is interrupted now can be resumed)",
+    "RemoteUnavailable": " (is the repository's url right? a run that is interrupted now can be resumed)",
+}
+
+
+def waiting(step: str, pause: float, failed: Failed) -> str:
+    """One line about a wait, with what the reader may look at. Pure."""
+    return f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message[:300]}{_HINTS.get(failed.kind, '')}"
+
+
 def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
     """Seconds to wait before the next try, None when there is none. Pure."""
     if failed is None or not failed.retryable:

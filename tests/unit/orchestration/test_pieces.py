@@ -33,6 +33,7 @@ from swarmrun.orchestration.perform import (
     RATE_LIMIT_TRIES,
     read,
     wait_before_retry,
+    waiting,
 )
 from swarmrun.orchestration.size import LIMIT, fitted, size
 from swarmrun.report import AgentRecord, RunReport
@@ -375,3 +376,11 @@ def test_a_status_of_usual_size_is_shown_whole():
     report.gates, report.judgements, report.merges = [], report.judgements[:1], []
     report.plan.contracts = report.plan.contracts[:5]  # type: ignore[union-attr]
     assert RunReport.model_validate(fitted(report)) == report
+
+
+def test_a_wait_for_what_does_not_answer_says_what_to_look_at():
+    gone = Failed(reason="ModelUnavailable", kind="ModelUnavailable", message="x" * 2000, retryable=True)
+    line = waiting("model_turn", 2.0, gone)
+    assert "is the endpoint right?" in line[:500]
+    limited = Failed(reason="RateLimited", kind="RateLimited", message="429", retryable=True)
+    assert waiting("model_turn", 2.0, limited) == "model_turn: RateLimited, next try in 2 s: 429"
