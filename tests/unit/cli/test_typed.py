@@ -129,6 +129,7 @@ def test_a_repository_elsewhere_is_fetched_first() -> None:
 def test_what_dry_run_prints_makes_the_same_run(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:
     import io
 
+    (tmp_path / "repo").mkdir()
     (tmp_path / "c.yaml").write_text("entries: []\n")
     given = ("--goal", "Add a login", "--repository", "repo", "--endpoint", "cassette:c.yaml")
     more = ("--model", "m", "--parallelism", "7", "--name", "same", "--budget-cost", "")
