@@ -249,18 +249,19 @@ def test_a_remote_that_cannot_be_pushed_to_is_found_before_a_token_is_spent(lab,
     assert run.answered() == {}
 
 
-@pytest.mark.parametrize(
-    ("repository", "said"),
-    [
-        ({"url": "/nowhere/at/all.git"}, "/nowhere/at/all.git"),
-        ({"branch": "mian"}, "main"),
-    ],
-)
-def test_a_repository_or_branch_that_is_not_there_is_named_with_its_mend(lab, play, repository, said):
-    run = play(repository=repository)
+def test_a_repository_that_is_not_there_is_refused_before_there_is_a_run(lab, play):
+    run = play(repository={"url": "/nowhere/at/all.git"})
+    done = run.start().wait()
+    assert done.code == 2, done
+    assert "/nowhere/at/all.git" in done.err
+    assert not lab.directory(NAME).exists()
+
+
+def test_a_branch_that_is_not_there_is_named_with_those_that_are(lab, play):
+    run = play(repository={"branch": "mian"})
     done = run.start().wait()
     assert done.code == 1, done
-    assert said in done.out
+    assert "main" in done.out
     assert run.answered() == {}
 
 
