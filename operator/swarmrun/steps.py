@@ -166,10 +166,6 @@ class TaskRef(StepModel):
     estimate: int = 10
 
 
-class GivenPlan(RunRef):
-    """Checks the plan that the user wrote."""
-
-
 class Scaffold(BoxRef):
     plan: str
     """Artifact key."""

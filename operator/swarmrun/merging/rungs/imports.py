@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,7 +106,3 @@ def _sorted_like(statements: list[list[str]], ours: Sequence[_Statement]) -> lis
 
 
 UNION = Rule("union of imports", union)
-
-
-def looks_like_import(line: str) -> bool:
-    return bool(re.match(r"\s*(import\s+\S|from\s+\S+\s+import\b)", line))
