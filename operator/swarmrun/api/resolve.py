@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from swarmrun.api.base import ApiModel, Usd, seconds, usd
+from swarmrun.api.egress import check_egress
 from swarmrun.api.plan import Criterion, Plan
 from swarmrun.api.run import Budget, Gate, Mode, Publish, Repository, SandboxOptions, SwarmRun
 from swarmrun.api.swarmclass import AgentRole, ModelTier, PodSettings, SwarmClass, Tier
@@ -233,12 +234,8 @@ def _limits(budget: Budget, ceilings: Budget, cls: SwarmClass) -> Limits:
 def _sandbox(
     asked: SandboxOptions, given: SandboxOptions, cls: SwarmClass, own_machine: bool
 ) -> SandboxOptions:
-    if asked.egress.enabled and not given.egress.enabled and not own_machine:
-        raise InvalidResource(
-            f"spec.sandbox.egress.enabled: SwarmClass {cls.metadata.name} grants no open egress",
-            field="spec.sandbox.egress.enabled",
-            mend="leave it out, or ask for a class that grants it",
-        )
+    if not own_machine:
+        check_egress(asked.egress, given.egress, cls.metadata.name)
     limits = given.resources
     for name in ("cpu", "memory", "disk", "pids"):
         mine, ceiling = getattr(asked.resources, name), getattr(limits, name)
