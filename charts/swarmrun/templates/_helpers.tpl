@@ -27,6 +27,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* Stays when the release goes, and when Argo CD prunes (which does not look at Helm's word for it). */}}
+{{- define "swarmrun.keep" -}}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false
+{{- end }}
+
 {{/* The Pod of one role. Given: root, role, resources, grace. */}}
 {{- define "swarmrun.pod" -}}
 {{- $ := .root }}

@@ -102,6 +102,12 @@ class Operator:
             self.end()
 
 
+@pytest.fixture(scope="session")
+def kubectl_in(crds: None) -> type[Kubectl]:
+    """kubectl in a namespace that the test makes."""
+    return Kubectl
+
+
 @pytest.fixture
 def kubectl(crds: None) -> Iterator[Kubectl]:
     name = f"operator-{secrets.token_hex(4)}"

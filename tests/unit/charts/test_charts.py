@@ -151,6 +151,17 @@ def test_values_that_cannot_work_are_refused_by_name(values: tuple[str, ...], wo
 
 
 @needs_helm
+def test_what_is_kept_is_kept_from_helm_and_from_argo_cd() -> None:
+    kept = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
+    kinds = ("CustomResourceDefinition", "PersistentVolumeClaim")
+    documents = of_kind(rendered({}), *kinds)
+    assert len(documents) == 3
+    assert all(d["metadata"]["annotations"] == kept for d in documents)
+    for document in of_kind(rendered({"crds.keep": "false", "persistence.keep": "false"}), *kinds):
+        assert "annotations" not in document["metadata"]
+
+
+@needs_helm
 def test_nothing_is_random_or_looked_up() -> None:
     assert helm() == helm()
     assert not [t for t in CHART.glob("templates/*") if "lookup " in t.read_text()]
