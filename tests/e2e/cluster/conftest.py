@@ -3,7 +3,8 @@
 | variable | meaning | default |
 | --- | --- | --- |
 | `SWARMRUN_TEST_CLUSTER=1` | the cluster is one for tests: namespaces are made and deleted in it | skipped |
-| `SWARMRUN_TEST_OPERATOR_IMAGE`, `SWARMRUN_TEST_SANDBOX_IMAGE` | loaded there | `localhost/swarmrun-{operator,sandbox}:dev` |
+| `SWARMRUN_TEST_OPERATOR_IMAGE` | loaded there | `localhost/swarmrun-operator:dev` |
+| `SWARMRUN_TEST_SANDBOX_IMAGE` | loaded there | `localhost/swarmrun-sandbox:dev` |
 | `SWARMRUN_TEST_OTHER_OPERATOR_IMAGE` | one of another commit, for the upgrade of a run in flight | skipped |
 | `SWARMRUN_TEST_KILL_APISERVER` | shell command that kills the API server and brings it back | not killed |
 | `SWARMRUN_E2E_KILLS`, `SWARMRUN_E2E_SEED` | how many kills, and of which moments | 20, random and told |
@@ -25,7 +26,8 @@ from typing import Any
 import pytest
 
 # In importlib mode a test's own directory is not on the path.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from kubectl import RESTRICTED, Kubectl, Release
 from lab import Lab, tree
@@ -84,7 +86,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
         (root / "build" / "demo").mkdir(parents=True)
         bare = lab.repository(f"build/demo/{NAME}")
         # As scripts/demo.sh does where bubblewrap is missing: what is recorded is harmless.
-        lab.run("run", "-f", str(file), *([] if shutil.which("bwrap") else ["--unsafe-no-sandbox"]), patience=240)
+        lab.run(
+            "run", "-f", str(file), *([] if shutil.which("bwrap") else ["--unsafe-no-sandbox"]), patience=240
+        )
         return tree(bare, BRANCH)
     finally:
         lab.close()

@@ -16,7 +16,15 @@ ROOT = Path(__file__).parents[3]
 IMAGE = os.environ.get("SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev")
 SANDBOX = os.environ.get("SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev")
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
-OUTAGE = ("connection refused", "EOF", "reset by peer", "was refused", "TLS handshake", "i/o timeout", "ServiceUnavailable")
+OUTAGE = (
+    "connection refused",
+    "EOF",
+    "reset by peer",
+    "was refused",
+    "TLS handshake",
+    "i/o timeout",
+    "ServiceUnavailable",
+)
 """How kubectl says that the API server is not there."""
 
 
@@ -36,8 +44,8 @@ class Kubectl:
             done = command("kubectl", "-n", self.namespace, *words, given=given)
             if done.returncode == 0:
                 return done.stdout
-            down = any(sign in done.stderr for sign in OUTAGE)
-            assert down and time.monotonic() < ends, f"kubectl {' '.join(words)}: {done.stderr}"
+            waits = any(sign in done.stderr for sign in OUTAGE) and time.monotonic() < ends
+            assert waits, f"kubectl {' '.join(words)}: {done.stderr}"
             time.sleep(0.5)
 
     def apply(self, *resources: dict[str, Any]) -> None:
@@ -62,7 +70,10 @@ class Kubectl:
 
     def state(self) -> str:
         """What a person would look at first."""
-        told = [self("get", "swarmruns,pods", "-o", "wide"), self("get", "events", "--sort-by=.lastTimestamp")]
+        told = [
+            self("get", "swarmruns,pods", "-o", "wide"),
+            self("get", "events", "--sort-by=.lastTimestamp"),
+        ]
         return "\n".join(text[-6000:] for text in told)
 
     # ------------------------------------------------------------ namespaces
@@ -105,7 +116,9 @@ class Release:
         self._helm("upgrade")
 
     def uninstall(self) -> None:
-        done = command("helm", "uninstall", self._name, "-n", self.kubectl.namespace, "--ignore-not-found", "--wait")
+        done = command(
+            "helm", "uninstall", self._name, "-n", self.kubectl.namespace, "--ignore-not-found", "--wait"
+        )
         assert done.returncode == 0, done.stderr
 
     def pod(self) -> str:
@@ -128,4 +141,6 @@ class Release:
         settings = [f"--set={name}={value}" for name, value in self._values.items()]
         where = ["-n", self.kubectl.namespace, "--wait", "--timeout=180s"]
         done = command("helm", verb, self._name, str(ROOT / "charts/swarmrun"), *settings, *where)
-        assert done.returncode == 0, f"{done.stderr}\n{self.kubectl('get', 'pods', '-o', 'wide')}\n{self.log()}"
+        assert done.returncode == 0, (
+            f"{done.stderr}\n{self.kubectl('get', 'pods', '-o', 'wide')}\n{self.log()}"
+        )
