@@ -110,6 +110,10 @@ class Release:
         self.kubectl.create_namespace(RESTRICTED)
         self._helm("install")
 
+    def install_again(self) -> None:
+        """After `uninstall`, where the namespaces are."""
+        self._helm("install")
+
     def upgrade(self, **values: str) -> None:
         """`values`: with `__` where the value's path has a dot."""
         self._values |= {name.replace("__", "."): value for name, value in values.items()}
