@@ -60,7 +60,7 @@ def _say(message: str, mend: str, reason: str, code: int, *, field: str = "", as
         error = {"reason": reason, "message": message, "mend": mend, "field": field, "exitCode": code}
         print(json.dumps({"error": {k: v for k, v in error.items() if v != ""}}), file=sys.stderr)
     else:
-        from swarmrun.cli.printable import printable
+        from swarmrun.api.printable import printable
 
         print(printable(f"error: {message}" + (f"\n  mend: {mend}" if mend else "")), file=sys.stderr)
     return code

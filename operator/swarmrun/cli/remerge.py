@@ -51,9 +51,9 @@ def merge(
     published. Exit 1 where it is refused: nothing is published then, and nothing lost."""
     from pathlib import Path
 
+    from swarmrun.api.printable import printable
     from swarmrun.cli import show
     from swarmrun.cli.changes import known_task
-    from swarmrun.cli.printable import printable
     from swarmrun.cli.summary import models_source
     from swarmrun.cli.watch import Watcher
     from swarmrun.local.remerge import Wanted
