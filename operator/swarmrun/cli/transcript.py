@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swarmrun.agents.log import call_lines, turn_lines
-from swarmrun.cli.changes import known_task as _known
+from swarmrun.git.spans import known_task as _known
 from swarmrun.local.directory import RunDirectory
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from swarmrun.activities.registry import activities
 from swarmrun.api import GROUP
@@ -22,6 +22,9 @@ from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.kube.api import KubeApi
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
+
+if TYPE_CHECKING:
+    from swarmrun.controller.reading.server import ReadServer
 
 Role = Literal["all", "controller", "worker"]
 
@@ -81,6 +84,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
     stop = asyncio.Event()
     lease = Lease(api, settings.namespace, settings.lease, settings.identity) if settings.lease else None
     background: list[asyncio.Task[None]] = []
+    reader = await _reader(settings, api)
     try:
         if lease:
             await lease.acquire()
@@ -103,7 +107,20 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
             task.cancel()
         if lease and not stop.is_set():
             await lease.release()
+        if reader is not None:
+            await reader.close()
         await api.close()
+
+
+async def _reader(settings: OperatorSettings, api: KubeApi) -> ReadServer | None:
+    """Also while the lease is another's: reading needs no leader."""
+    if not settings.read_port:
+        return None
+    from swarmrun.controller.reading.server import ReadServer
+
+    reader = ReadServer(api, settings.artifacts, settings.state / "reading")
+    await reader.start(settings.read_port)
+    return reader
 
 
 async def _show_classes(kube: Kube, attendants: Attendants) -> None:
