@@ -104,7 +104,6 @@ def reason(answer: httpx.Response) -> tuple[int, str]:
     [
         ("", run_path("team", "demo"), (401, "Unauthenticated")),
         ("stranger", run_path("team", "demo"), (403, "TokenRefused")),
-        ("x" * 20_000, run_path("team", "demo"), (403, "TokenRefused")),
         ("ann", run_path("team", "other"), (403, "Forbidden")),
         ("ann", run_path("elsewhere", "demo"), (403, "Forbidden")),
     ],
@@ -354,10 +353,8 @@ def test_the_diff_of_run_and_tasks_comes_from_bundles_alone(changed):
     assert "+two.txt" in changed.gets("/diff?task=two").text
     assert "two.txt | 1 +" in changed.gets("/diff?task=two&stat=true").text
     nothing = changed.gets("/diff?task=three")
-    assert (nothing.status_code, nothing.json()["error"]["message"]) == (
-        404,
-        "task three of run demo has no commit yet",
-    )
+    assert reason(nothing) == (404, "NotFound")
+    assert "task three of run demo has no commit yet" in nothing.text
     assert changed.gets("/diff?task=tow").json()["error"]["mend"] == "did you mean two?"
 
 
