@@ -20,7 +20,7 @@ log = logging.getLogger("swarmrun.activities")
 
 def say_turn(world: RunWorld, box: BoxRef | None, agent: AgentRef, turn: int, reply: StoredReply) -> None:
     if box is not None and world.provider.logged:
-        _say(world, box, turn_lines(agent.role, agent.attempt, turn, reply.model_dump()))
+        _say(world, box, turn_lines(agent.role, agent.task, agent.attempt, turn, reply.model_dump()))
 
 
 def say_result(world: RunWorld, box: BoxRef | None, call: ToolCall, result: StoredResult) -> None:

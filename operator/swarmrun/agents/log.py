@@ -2,7 +2,7 @@
 `swarmrun logs` and for the operator's read interface. Pure.
 
 ```
-── coder, attempt 1, turn 3
+── coder storage, attempt 1, turn 3
 told: …                        what the model read before it answered, beside the results of its calls
 …                              what it said
 note: …                        what had to be mended in its answer
@@ -15,6 +15,7 @@ Control characters are escaped, what looks like a key is taken out, long texts a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,14 +29,25 @@ TEXT, ARGUMENTS, RESULT = 4000, 400, 2000
 Choices."""
 
 
-def turn_lines(role: str, attempt: int | str, turn: int | str, reply: Mapping[str, Any]) -> list[str]:
+def turn_lines(
+    role: str, task: str, attempt: int | str, turn: int | str, reply: Mapping[str, Any]
+) -> list[str]:
     """What stands above a turn's calls. `reply` is the stored reply (`activities.records.StoredReply`)."""
     return [
-        f"── {role}, attempt {attempt}, turn {turn}",
+        f"── {role} {task}, attempt {attempt}, turn {turn}",
         *(f"told: {line}" for text in reply.get("told", []) for line in _shown(str(text), TEXT)),
         *_shown(str(reply.get("text", "")), TEXT),
         *(f"note: {line}" for note in reply.get("notes", []) for line in _shown(str(note), TEXT)),
     ]
+
+
+_HEAD = re.compile(r"── \S+ (\S+), attempt \d+, turn \d+")
+
+
+def task_of(line: str) -> str:
+    """The task of a turn that begins with this line; empty where none does."""
+    found = _HEAD.fullmatch(line)
+    return found[1] if found else ""
 
 
 def call_lines(call: Mapping[str, Any], result: Mapping[str, Any] | None) -> list[str]:

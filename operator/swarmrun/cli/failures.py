@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 
 import typer
 
@@ -18,6 +19,15 @@ class Interrupted(Exception):
     def __init__(self, mend: str) -> None:
         super().__init__(mend)
         self.mend = mend
+
+
+def wants_json(arguments: list[str]) -> bool:
+    """Read from the raw arguments: it must hold for errors of the parser itself too."""
+    pairs = pairwise([*arguments, ""])
+    return any(
+        (word in ("-o", "--output") and value == "json") or word in ("-ojson", "-o=json", "--output=json")
+        for word, value in pairs
+    )
 
 
 def report(exc: BaseException, *, as_json: bool) -> int:

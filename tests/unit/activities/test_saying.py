@@ -22,7 +22,7 @@ def read(lab, coder, monkeypatch):
 
 def test_turns_calls_and_results_are_printed_as_they_happen(lab, coder, read):
     coder.says(("exec", {"command": "echo seen"}), ("read_file", {"path": "sums.py"}))
-    assert read().splitlines() == ["── coder, attempt 1, turn 1", "…"]
+    assert read().splitlines() == ["── coder sums, attempt 1, turn 1", "…"]
     coder.runs(0)
     assert '→ exec {"command": "echo seen"}\n  ' in read()
     assert "seen" in read()
@@ -38,7 +38,7 @@ def test_a_turn_that_is_replayed_in_a_new_sandbox_is_read_there(lab, coder, read
     lab.kill(coder.box)
     coder.box = lab.box("sums", commit=coder.brief.base, generation=2)
     assert lab.ok(MODEL_TURN, coder.asked()).replayed
-    assert read().startswith("── coder, attempt 1, turn 1\n")
+    assert read().startswith("── coder sums, attempt 1, turn 1\n")
 
 
 def test_a_sandbox_that_cannot_speak_fails_no_step(lab, coder, read):

@@ -7,8 +7,8 @@ from swarmrun.agents.log import RESULT, call_lines, turn_lines
 
 def test_a_turn_reads_from_what_was_told_to_what_came_of_its_calls():
     reply = {"told": ["A contract changed.\nRead it."], "text": "I look.", "notes": ["id 1 became 2"]}
-    assert turn_lines("coder", 1, 3, reply) == [
-        "── coder, attempt 1, turn 3",
+    assert turn_lines("coder", "storage", 1, 3, reply) == [
+        "── coder storage, attempt 1, turn 3",
         "told: A contract changed.",
         "told: Read it.",
         "I look.",
@@ -34,7 +34,7 @@ def test_a_long_result_is_cut_and_says_so():
 def test_nothing_steers_a_terminal_and_no_key_is_shown():
     text = "\x1b[2Jfake\rline \u202egnp.exe sk-abcdefghij0123456789 https://ann:pa55word@host/x\n"
     text += "Authorization: Basic c2VjcmV0\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
-    lines = turn_lines("coder", 1, 1, {"text": text})[1:]
+    lines = turn_lines("coder", "storage", 1, 1, {"text": text})[1:]
     lines += call_lines({"name": "exec", "arguments": {"command": text}}, {"text": text})
     said = "\n".join(lines)
     assert not [c for c in said if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e")]

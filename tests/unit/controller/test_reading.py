@@ -171,7 +171,7 @@ def test_one_task_and_one_attempt_can_be_asked_for(lab):
     lab.turn("storage2", 1)
     assert len(lab.gets("/transcript?task=storage").json()["entries"]) == 2
     (entry,) = lab.gets("/transcript?task=storage&attempt=2").json()["entries"]
-    assert (entry["attempt"], entry["lines"][0]) == (2, "── coder, attempt 2, turn 1")
+    assert (entry["attempt"], entry["lines"][0]) == (2, "── coder storage, attempt 2, turn 1")
     assert lab.gets("/transcript?task=nobody").json()["entries"] == []
 
 

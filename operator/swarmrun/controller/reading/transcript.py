@@ -50,7 +50,7 @@ def shown(store: Artifacts, places: list[Place]) -> Iterator[dict[str, Any]]:
             if turn not in replies:
                 replies[turn] = json.loads(store.get(f"{turn}/reply.json"))
             if match["call"] is None:
-                lines = turn_lines(match["role"], match["attempt"], int(match["turn"]), replies[turn])
+                lines = turn_lines(*match.group("role", "task", "attempt"), int(match["turn"]), replies[turn])
             else:
                 call = next(
                     (c for c in replies[turn].get("calls", []) if c.get("index") == int(match["call"])), {}
