@@ -32,7 +32,8 @@ FORGE = os.environ.get("SWARMRUN_TEST_FORGE", "")
 IMAGE = os.environ.get("SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev")
 SANDBOX = os.environ.get("SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev")
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+# Many short processes: minutes on a busy machine.
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 @dataclass
@@ -64,7 +65,7 @@ class User:
     def __call__(self, *args: str, code: int = 0) -> Done:
         """`kubectl swarm ARGS`."""
         done = subprocess.run(
-            ["kubectl", "swarm", *args], env=self.env, capture_output=True, text=True, timeout=120
+            ["kubectl", "swarm", *args], env=self.env, capture_output=True, text=True, timeout=180
         )
         assert done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return Done(done.returncode, done.stdout, done.stderr)

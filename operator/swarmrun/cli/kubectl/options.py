@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -106,10 +106,11 @@ def _namespace(config: str, context: str) -> str:
             f"the kubeconfig {config} cannot be read: {exc}", mend="--kubeconfig FILE"
         ) from exc
     wanted = context or (current or {}).get("name", "")
-    for one in contexts or []:
+    known: list[Any] = list(contexts or [])
+    for one in known:
         if one["name"] == wanted:
             return one.get("context", {}).get("namespace") or "default"
-    names = ", ".join(one["name"] for one in contexts or [])
+    names = ", ".join(one["name"] for one in known)
     raise InvalidResource(
         f"the kubeconfig {config} has no context {wanted!r}", mend=f"known: {names or 'none'}"
     )
