@@ -16,6 +16,8 @@
 | `SWARMRUN_LEASE` | name of the Lease that the controller holds while it works; empty: none | empty |
 | `SWARMRUN_NAMESPACE`, `SWARMRUN_IDENTITY` | the operator's own namespace; its Pod's name | `default`, host name |
 | `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
+| `SWARMRUN_GRACE_SECONDS` | what a worker that is told to end gives to what is at work (engine `dts`) | `30` |
+| `SWARMRUN_PROBES` | address of `/healthz` of the controller, for `--check` | `http://127.0.0.1:$SWARMRUN_PROBE_PORT` |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
 """
 
@@ -51,6 +53,8 @@ class OperatorSettings:
     namespace: str = "default"
     identity: str = ""
     probe_port: int = 8080
+    probes: str = ""
+    grace: int = 30
     threads: int = 64
 
     @classmethod
@@ -83,7 +87,9 @@ class OperatorSettings:
             lease=env.get("SWARMRUN_LEASE", ""),
             namespace=env.get("SWARMRUN_NAMESPACE") or "default",
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
-            probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
+            probe_port=(port := _number(env, "SWARMRUN_PROBE_PORT", 8080)),
+            probes=env.get("SWARMRUN_PROBES") or f"http://127.0.0.1:{port}",
+            grace=_number(env, "SWARMRUN_GRACE_SECONDS", 30),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
         )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import kopf
 from kopf._core.engines.peering import Identity
 
 from swarmrun.api import GROUP
+from swarmrun.controller import volume
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.sweep import SWEEP_SECONDS, Sweep
 
@@ -21,7 +23,8 @@ STALE_SECONDS = 10 * SWEEP_SECONDS
 """Without a good sweep for so long the process is of no use: API server or engine do not answer it."""
 
 
-def registry(attendants: Attendants, sweep: Sweep) -> kopf.OperatorRegistry:
+def registry(attendants: Attendants, sweep: Sweep, state: Path) -> kopf.OperatorRegistry:
+    """`state`: the volume that `/healthz` tells of."""
     made = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=made)
@@ -56,6 +59,10 @@ def registry(attendants: Attendants, sweep: Sweep) -> kopf.OperatorRegistry:
         if age > STALE_SECONDS:
             raise RuntimeError(f"no sweep has ended well for {age} s")
         return age
+
+    @kopf.on.probe(id="volume", registry=made)
+    async def has_room(**_: Any) -> Mapping[str, Any]:
+        return await attendants.on_thread(volume.look, state)
 
     return made
 
