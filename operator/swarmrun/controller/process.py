@@ -97,7 +97,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
         background.append(asyncio.create_task(sweep.run()))
         await watch(
-            registry(attendants, sweep, settings.state),
+            registry(attendants, sweep, settings),
             identity=settings.identity,
             namespaces=settings.namespaces,
             port=settings.probe_port,

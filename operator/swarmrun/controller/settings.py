@@ -16,6 +16,7 @@
 | `SWARMRUN_LEASE` | name of the Lease that the controller holds while it works; empty: none | empty |
 | `SWARMRUN_NAMESPACE`, `SWARMRUN_IDENTITY` | the operator's own namespace; its Pod's name | `default`, host name |
 | `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
+| `SWARMRUN_STALE_SECONDS` | without a good sweep for so long (one begins every 60 s) the probe fails | `600` |
 | `SWARMRUN_GRACE_SECONDS` | what a worker that is told to end gives to what is at work (engine `dts`) | `30` |
 | `SWARMRUN_PROBES` | address of `/healthz` of the controller, for `--check` | `http://127.0.0.1:$SWARMRUN_PROBE_PORT` |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
@@ -55,6 +56,7 @@ class OperatorSettings:
     probe_port: int = 8080
     probes: str = ""
     grace: int = 30
+    stale: int = 600
     threads: int = 64
 
     @classmethod
@@ -90,6 +92,7 @@ class OperatorSettings:
             probe_port=(port := _number(env, "SWARMRUN_PROBE_PORT", 8080)),
             probes=env.get("SWARMRUN_PROBES") or f"http://127.0.0.1:{port}",
             grace=_number(env, "SWARMRUN_GRACE_SECONDS", 30),
+            stale=_number(env, "SWARMRUN_STALE_SECONDS", 600),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
         )
 
