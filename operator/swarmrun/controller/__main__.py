@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _check(names: list[str], settings: OperatorSettings) -> None:
-    """Exit code 1 when something required is missing, 2 for a check that there is not."""
+    """Exit code 1 when something required is missing."""
     from swarmrun.controller import checks
     from swarmrun.errors import InvalidResource
     from swarmrun.findings import line

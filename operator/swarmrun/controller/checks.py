@@ -13,26 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
 
 from swarmrun.api import GROUP, VERSION
+from swarmrun.api.resolve import check_namespace
 from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.artifacts.store import open_store
+from swarmrun.controller import classes, closed
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.sweep import SWEEP_SECONDS
 from swarmrun.durable.engine import DtsEngine
-from swarmrun.errors import NotFound, SwarmRunError
+from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.findings import Finding
 from swarmrun.kube.api import KubeApi
 from swarmrun.models import probe, tiers
-from swarmrun.ports import ExecResult
-from swarmrun.sandbox.kubernetes import enforcement
 
 MIN_FREE = 2_000_000_000
 """Bytes; the same choice as the doctor's on one machine."""
@@ -40,10 +38,6 @@ CONTROLLER_WITHIN = 60.0
 """Seconds until a controller must answer that is just being started (arbitrary)."""
 ENGINE_WITHIN = 30.0
 """Seconds for the scheduler's first answer, with its token (arbitrary)."""
-ENFORCED_WITHIN = 20.0
-"""Seconds until policies must hold, as for sandboxes."""
-FORBIDDEN = ("169.254.169.254:80",)
-"""The metadata address; the API server is tried besides."""
 
 
 def run(names: list[str], settings: OperatorSettings) -> list[Finding]:
@@ -92,10 +86,10 @@ def _hears(health: dict[str, Any] | str) -> Finding:
 
 async def _health(settings: OperatorSettings) -> dict[str, Any] | str:
     """What `/healthz` of the controller says, or why there is nothing."""
-    url, said = f"{settings.probes}/healthz", ""
+    url = f"{settings.probes}/healthz"
     ends = time.monotonic() + CONTROLLER_WITHIN
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-        while time.monotonic() < ends:
+        while True:
             try:
                 answer = await client.get(url)
                 if answer.status_code == 200:
@@ -105,8 +99,9 @@ async def _health(settings: OperatorSettings) -> dict[str, Any] | str:
                 )
             except (httpx.HTTPError, ValueError) as exc:
                 said = f"{url} does not answer: {str(exc) or type(exc).__name__}"
+            if time.monotonic() > ends:
+                return said
             await asyncio.sleep(1)
-    return said
 
 
 # ---------------------------------------------------------------- engine
@@ -198,68 +193,42 @@ def _store(url: str) -> Finding:
 # ---------------------------------------------------------------- models
 
 
-async def _models(_: OperatorSettings) -> list[Finding]:
+async def _models(settings: OperatorSettings) -> list[Finding]:
     api = KubeApi()
     try:
         bodies = (await api.get(f"/apis/{GROUP}/{VERSION}/swarmclasses")).get("items", [])
     finally:
         await api.close()
-    if not bodies:
-        return [Finding("models", "warning", "there is no SwarmClass", "make one: charts/swarmrun-classes")]
     found: list[Finding] = []
     for body in bodies:
-        name = body["metadata"]["name"]
+        name = f"class {body['metadata']['name']}"
         try:
-            cls = SwarmClass.model_validate(body, by_alias=True)
-        except ValidationError as exc:
-            said = f"cannot be read: {exc.errors()[0]['msg']}"
-            found.append(Finding(f"class {name}", "problem", said, "kubectl explain swarmclass.spec"))
+            cls = classes.parse(body)
+        except InvalidResource as exc:
+            found.append(Finding(name, "problem", exc.message, "kubectl explain swarmclass.spec"))
             continue
-        answers = await tiers.look(cls.spec.models, probe.greet, name=f"class {name}:")
-        bad = [f for f in answers if f.level != "ok"]
+        if settings.namespaces and not any(_usable(cls, namespace) for namespace in settings.namespaces):
+            continue
+        answers = await tiers.look(cls.spec.models, probe.greet, name=f"{name}:")
         # Of what is well the last word is enough.
-        found += bad + [f for f in answers if f.level == "ok" and f.message.startswith("answers")]
-    return found or [Finding("models", "ok", "answer from cassettes: nothing to ask")]
+        found += [f for f in answers if f.level != "ok" or f.message.startswith("answers")]
+    return found or [
+        Finding(
+            "models", "warning", "there is no SwarmClass for these runs", "charts/swarmrun-classes makes one"
+        )
+    ]
 
 
-# ---------------------------------------------------------------- network
+def _usable(cls: SwarmClass, namespace: str) -> bool:
+    try:
+        check_namespace(namespace, cls)
+    except InvalidResource:
+        return False
+    return True
 
 
 async def _network(_: OperatorSettings) -> list[Finding]:
-    """This Pod is one that a policy closes both ways, as a sandbox's does."""
-    began, clean = time.monotonic(), 0
-    line = enforcement.command(FORBIDDEN, api_server=True)
-    while True:
-        result = await asyncio.to_thread(_shell, line)
-        answered = enforcement.answered(result)
-        waited = time.monotonic() - began
-        if answered is None:
-            said = f"the trial did not run: {result.stdout.strip()[-300:]}"
-            return [Finding("network policy", "problem", said, "python3 and a shell are needed in the image")]
-        # Twice: an address may miss one short trial for reasons of its own.
-        clean = 0 if answered else clean + 1
-        if clean == 2:
-            said = f"enforced: neither API server nor {', '.join(FORBIDDEN)} answer a closed Pod"
-            return [Finding("network policy", "ok", said)]
-        if waited > ENFORCED_WITHIN:
-            return [
-                Finding(
-                    "network policy",
-                    "problem",
-                    f"not enforced: {', '.join(answered)} can be reached from a closed Pod after {waited:.0f} s",
-                    "a network plug-in that enforces NetworkPolicy; or another policy of this namespace allows it "
-                    "(they add up). A class may waive it: spec.pods.waiveNetworkPolicy",
-                )
-            ]
-        await asyncio.sleep(1)
-
-
-def _shell(line: str) -> ExecResult:
-    began = time.monotonic()
-    done = subprocess.run(
-        ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
-    )
-    return ExecResult(done.returncode, done.stdout, 0, "", time.monotonic() - began)
+    return await closed.look()
 
 
 CHECKS: dict[str, Callable[[OperatorSettings], Awaitable[list[Finding]]]] = {
