@@ -20,6 +20,7 @@ from swarmrun.activities import (
     sandboxes,
     turns,
 )
+from swarmrun.activities.observed import Observed
 from swarmrun.activities.world import RunWorld, Worlds
 from swarmrun.errors import BadModelOutput, SandboxLost, SwarmRunError, TransientError
 from swarmrun.ports import Usage
@@ -67,20 +68,20 @@ def activities(worlds: Worlds) -> dict[str, Activity]:
 def _activity(name: str, worlds: Worlds, model: type[steps.RunRef], body: Body) -> Activity:
     def run(_context: Any, given: Any) -> dict[str, Any]:
         world = None
-        try:
-            wanted = model.model_validate(given)
-            world = worlds(wanted.run)
-            return {"ok": body(world, wanted).model_dump(mode="json")}
-        except SwarmRunError as exc:
-            return {
-                "failed": failed(exc, world, PAYS.get(name) or given.get("role", "")).model_dump(mode="json")
-            }
-        except ValidationError as exc:
-            log.exception("step %s", name)
-            return {"failed": _bug(name, f"its input does not fit: {exc}").model_dump(mode="json")}
-        except Exception as exc:
-            log.exception("step %s", name)
-            return {"failed": _bug(name, f"{type(exc).__name__}: {exc}").model_dump(mode="json")}
+        with Observed(name) as it:
+            try:
+                wanted = model.model_validate(given)
+                world = worlds(wanted.run)
+                it.begin(world, wanted)
+                return it.ok(body(world, wanted))
+            except SwarmRunError as exc:
+                return it.failed(failed(exc, world, PAYS.get(name) or given.get("role", "")))
+            except ValidationError as exc:
+                log.exception("step %s", name)
+                return it.failed(_bug(name, f"its input does not fit: {exc}"))
+            except Exception as exc:
+                log.exception("step %s", name)
+                return it.failed(_bug(name, f"{type(exc).__name__}: {exc}"))
 
     return run
 

@@ -19,6 +19,7 @@ from swarmrun.agents.tool import ToolContext
 from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble, repeated, size_of
 from swarmrun.api.base import legible
 from swarmrun.errors import BadModelOutput, NotFound
+from swarmrun.observability.genai import tool_execution
 from swarmrun.ports import CallKey, ModelRequest, Profile, ToolCall
 from swarmrun.steps import (
     Call,
@@ -119,17 +120,21 @@ def tool_call(world: RunWorld, given: Call) -> Called:
         text, ok, changed = nudges.broken_off(call.name), False, False
         shown = toolset.preview(call)
     else:
-        # Without a sandbox (the planner of an empty repository) the tool says what there is instead.
-        box = world.box(given.box) if given.box else None
-        generation = given.box.generation if given.box else 0
-        outcome = world.run(
-            toolset.execute(
-                call,
-                sandbox=box,
-                key=f"{key.path()}/{call.index}/g{generation}",
-                context=context(world, given, spec, client.profile),
+        # A model may call anything; what is counted and traced has a name of ours.
+        name = call.name if call.name in toolset.EXECUTABLE else "unknown"
+        with tool_execution(name, call.call_id, given.role) as answered:
+            # Without a sandbox (the planner of an empty repository) the tool says what there is instead.
+            box = world.box(given.box) if given.box else None
+            generation = given.box.generation if given.box else 0
+            outcome = world.run(
+                toolset.execute(
+                    call,
+                    sandbox=box,
+                    key=f"{key.path()}/{call.index}/g{generation}",
+                    context=context(world, given, spec, client.profile),
+                )
             )
-        )
+            answered(outcome.ok)
         text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, outcome.preview
         if count >= TOLD_AT:
             text += "\n\n" + nudges.repeating(call.name, count - 1)
@@ -148,7 +153,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
         ),
     )
     # What was done just now counts for the checkpoint, also when an earlier run's text stands.
-    return Called(ok=ok, changed=changed, preview=shown, repeated=count)
+    return Called(ok=ok, changed=changed, preview=shown, repeated=count, told=text)
 
 
 def _in_a_row(world: RunWorld, given: Call, call: ToolCall) -> int:
@@ -187,7 +192,7 @@ def _poisoned(world: RunWorld, key: CallKey, call: ToolCall) -> Called:
             call_id=call.call_id, name=call.name, text=text, ok=False, preview=toolset.preview(call)
         ),
     )
-    return Called(ok=False, preview=toolset.preview(call))
+    return Called(ok=False, preview=toolset.preview(call), told=text)
 
 
 # ---------------------------------------------------------------- checkpoints

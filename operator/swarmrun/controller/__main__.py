@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 
@@ -21,17 +20,13 @@ def main() -> None:
         help="all: one process, as the embedded engine needs it (default)",
     )
     role = parser.parse_args().role
-    level = os.environ.get("SWARMRUN_LOG", "INFO").upper()
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
-    for noisy in ("httpx", "httpx2", "agent_framework", "azure", "kopf.objects", "aiohttp.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
     from swarmrun.controller.settings import OperatorSettings
     from swarmrun.errors import SwarmRunError
+    from swarmrun.observability import logs
 
     try:
+        logs.set_up(os.environ)
         settings = OperatorSettings.read(os.environ)
         from swarmrun.controller.process import run
 

@@ -19,14 +19,17 @@ from pydantic import ValidationError
 from swarmrun.api.resolve import resolve
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.controller.classes import choose, explain
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
+from swarmrun.controller.traced import run_ended
 from swarmrun.controller.wanted import Said, Wanted, instance_of, misses, wanted, words
 from swarmrun.controller.worlds import Worlds
 from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
+from swarmrun.observability import tracing
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
 
@@ -126,6 +129,7 @@ class Reconciler:
             self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)
         if seen.ended and (memory.seen is None or not memory.seen.ended):
             self._worlds.close(memory.instance)
+            run_ended(seen.report)
         moved, memory.seen = mails or seen is not memory.seen, seen
         memory.delay = SOON if moved else min(LATER, memory.delay * 1.5)
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
@@ -141,7 +145,10 @@ class Reconciler:
     def _begin(
         self, run: SwarmRun, instance: str, attempt: int, classes: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        cls = choose(run.spec.class_name, classes)
+        with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
+            self._start(run, instance, attempt, choose(run.spec.class_name, classes))
+
+    def _start(self, run: SwarmRun, instance: str, attempt: int, cls: SwarmClass) -> None:
         snapshot = self._worlds.begin(resolve(run, cls, instance=instance, attempt=attempt))
         try:
             self._engine.schedule_new_orchestration(

@@ -16,7 +16,10 @@
 | `SWARMRUN_LEASE` | name of the Lease that the controller holds while it works; empty: none | empty |
 | `SWARMRUN_NAMESPACE`, `SWARMRUN_IDENTITY` | the operator's own namespace; its Pod's name | `default`, host name |
 | `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
+| `SWARMRUN_METRICS_PORT` | port of `/metrics`; `0`: none | `8081` |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
+
+Logs: `observability.logs`. Traces: OpenTelemetry's own variables, off without `OTEL_EXPORTER_OTLP_ENDPOINT`.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ class OperatorSettings:
     namespace: str = "default"
     identity: str = ""
     probe_port: int = 8080
+    metrics_port: int = 8081
     threads: int = 64
 
     @classmethod
@@ -84,6 +88,7 @@ class OperatorSettings:
             namespace=env.get("SWARMRUN_NAMESPACE") or "default",
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
             probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
+            metrics_port=_number(env, "SWARMRUN_METRICS_PORT", 8081),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from swarmrun.errors import (
     RemoteUnavailable,
     SwarmRunError,
 )
+from swarmrun.observability.metrics import KUBERNETES_REQUESTS
 
 Json = dict[str, Any]
 
@@ -122,19 +124,43 @@ class KubeApi:
             if method == "PATCH":
                 headers["Content-Type"] = _PATCH if isinstance(body, list) else _MERGE
         url = api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        verb, resource = asked(method, path, query or {})
+        code = 0
         try:
             for setting in (await api.configuration.auth_settings()).values():
                 headers[setting["key"]] = setting["value"]
             answer = await api.call_api(method, url, headers, body, _request_timeout=TIMEOUT)
+            code = answer.status
             text = (await answer.read()).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise RemoteUnavailable(
                 f"the API server does not answer {method} {path}: {exc or type(exc).__name__}",
                 reason="ApiServerUnavailable",
             ) from exc
+        finally:
+            KUBERNETES_REQUESTS.labels(verb, resource, str(code)).inc()
         if answer.status >= 300:
             raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
         return json.loads(text) if text else {}
+
+
+_RESOURCE = re.compile(
+    r"/(?:api|apis/[^/]+)/[^/]+(?:/namespaces/[^/]+(?=/))?/([a-z]+)(/[^/]+)?((?:/[a-z]+)?)"
+)
+
+
+def asked(method: str, path: str, query: Mapping[str, str]) -> tuple[str, str]:
+    """A request as RBAC names it: (verb, resource with its subresource). Pure."""
+    found = _RESOURCE.fullmatch(path)
+    resource, name, sub = found.groups() if found else ("other", None, "")
+    verbs = {"POST": "create", "PATCH": "patch", "PUT": "update"}
+    if method == "GET":
+        verb = "get" if name else "watch" if query.get("watch") else "list"
+    elif method == "DELETE":
+        verb = "delete" if name else "deletecollection"
+    else:
+        verb = verbs.get(method, method.lower())
+    return verb, f"{resource}{sub}"
 
 
 def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRunError:
