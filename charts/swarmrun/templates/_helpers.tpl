@@ -89,6 +89,15 @@ spec:
         - {name: SWARMRUN_NAMESPACES, value: {{ join "," $.Values.watchNamespaces | quote }}}
         - {name: SWARMRUN_WORKER_THREADS, value: {{ $.Values.threads | quote }}}
         - {name: SWARMRUN_LOG, value: {{ $.Values.logLevel }}}
+        - {name: SWARMRUN_LOG_FORMAT, value: {{ $.Values.logFormat }}}
+        - {name: SWARMRUN_METRICS_PORT, value: {{ $.Values.metrics.enabled | ternary "8081" "0" | quote }}}
+        {{- with $.Values.tracing.endpoint }}
+        - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+        {{- with $.Values.tracing.headersSecret }}
+        - name: OTEL_EXPORTER_OTLP_HEADERS
+          valueFrom: {secretKeyRef: {name: {{ . }}, key: headers}}
+        {{- end }}
+        {{- end }}
         - name: SWARMRUN_NAMESPACE
           valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
         - name: SWARMRUN_IDENTITY
@@ -101,6 +110,9 @@ spec:
       {{- end }}
       ports:
         - {name: probes, containerPort: 8080}
+        {{- if $.Values.metrics.enabled }}
+        - {name: metrics, containerPort: 8081}
+        {{- end }}
       # An engine reads its whole file when it begins.
       startupProbe:
         httpGet: {path: /healthz, port: probes}

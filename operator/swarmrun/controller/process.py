@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from typing import Any, Literal
 
@@ -41,7 +40,7 @@ def run(role: Role, settings: OperatorSettings) -> None:
             f"role {role!r} with the embedded engine",
             mend="it has one process: use --role all, or engine dts",
         )
-    tracing.set_up(os.environ, instance=settings.identity)
+    tracing.set_up(instance=settings.identity)
     bridge = Bridge()
     engine = _engine(settings)
     end_metrics = exposition.serve(settings.metrics_port)

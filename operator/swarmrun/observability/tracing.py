@@ -10,6 +10,7 @@ The providers are our own, not OpenTelemetry's global ones: a library that trace
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,11 +58,12 @@ _given: ContextVar[tuple[int, int] | None] = ContextVar("swarmrun_span_ids", def
 """Trace and span id of the one span that is made next."""
 
 
-def set_up(env: Mapping[str, str], *, instance: str) -> None:
+def set_up(*, instance: str) -> None:
     """Where the environment names an endpoint. `instance` tells the processes of one service apart.
 
-    Raises InvalidResource `MissingExtra` where the libraries are not installed.
+    The environment is the process's: the exporter reads its other variables itself. Raises InvalidResource `MissingExtra` where the libraries are not installed.
     """
+    env = os.environ
     if not any(env.get(name) for name in ENDPOINTS) or env.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return
     if importlib.util.find_spec("opentelemetry.sdk") is None:
@@ -73,7 +75,7 @@ def set_up(env: Mapping[str, str], *, instance: str) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # Endpoint, headers, certificates, compression and time-outs: the exporter reads OTEL_EXPORTER_OTLP_* itself.
+    # Endpoint, headers, certificates, compression and time-outs are in OTEL_EXPORTER_OTLP_*.
     service = env.get("OTEL_SERVICE_NAME") or BRAIN
     export_to(BatchSpanProcessor(OTLPSpanExporter()), instance=instance, service=service)
 

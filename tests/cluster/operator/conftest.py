@@ -78,6 +78,7 @@ class Operator:
             "SWARMRUN_UNSAFE_NO_SANDBOX": "true",
             "SWARMRUN_NAMESPACES": namespace,
             "SWARMRUN_PROBE_PORT": str(20000 + secrets.randbelow(20000)),
+            "SWARMRUN_METRICS_PORT": str(40000 + secrets.randbelow(10000)),
             **env,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -135,6 +135,49 @@ def test_a_watch_of_two_namespaces_has_no_rights_elsewhere() -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize("name", VALUES)
+def test_every_pod_shows_its_metrics_and_nobody_may_ask_unless_named(name: str) -> None:
+    documents = rendered(VALUES[name])
+    for deployment in of_kind(documents, "Deployment"):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert {"name": "metrics", "containerPort": 8081} in container["ports"]
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        assert (env["SWARMRUN_METRICS_PORT"], env["SWARMRUN_LOG_FORMAT"]) == ("8081", "json")
+        assert not [n for n in env if n.startswith("OTEL_")]
+    (policy,) = of_kind(documents, "NetworkPolicy")
+    assert policy["spec"]["ingress"] == []
+
+
+@needs_helm
+def test_who_may_ask_for_metrics_reaches_that_port_alone() -> None:
+    peer = "metrics.from[0].namespaceSelector.matchLabels.team"
+    (policy,) = of_kind(rendered({peer: "monitoring"}), "NetworkPolicy")
+    assert policy["spec"]["ingress"] == [
+        {
+            "from": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}],
+            "ports": [{"port": "metrics", "protocol": "TCP"}],
+        }
+    ]
+    documents = rendered({peer: "monitoring", "metrics.enabled": "false"})
+    (deployment,) = of_kind(documents, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert [p["name"] for p in container["ports"]] == ["probes"]
+    assert {"name": "SWARMRUN_METRICS_PORT", "value": "0"} in container["env"]
+    assert of_kind(documents, "NetworkPolicy")[0]["spec"]["ingress"] == []
+
+
+@needs_helm
+def test_traces_go_where_the_values_say_with_headers_from_a_secret() -> None:
+    values = {"tracing.endpoint": "http://collector.monitoring:4318", "tracing.headersSecret": "otlp"}
+    for deployment in of_kind(rendered({**DTS, **values}), "Deployment"):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        env = {e["name"]: e for e in container["env"]}
+        assert env["OTEL_EXPORTER_OTLP_ENDPOINT"]["value"] == "http://collector.monitoring:4318"
+        secret = env["OTEL_EXPORTER_OTLP_HEADERS"]["valueFrom"]["secretKeyRef"]
+        assert secret == {"name": "otlp", "key": "headers"}
+
+
+@needs_helm
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -144,6 +187,8 @@ def test_a_watch_of_two_namespaces_has_no_rights_elsewhere() -> None:
         (tuple(f"--set={k}={v}" for k, v in DTS.items() if k != "artifacts.url"), "artifacts.url"),
         (tuple(f"--set={k}={v}" for k, v in DTS.items() if k != "masterKey.existingSecret"), "masterKey"),
         (("--set=serviceAccount.create=false",), "serviceAccount.name"),
+        (("--set=logFormat=xml",), "logFormat"),
+        (("--set=tracing.endpoint=collector:4318",), "tracing.endpoint"),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(values: tuple[str, ...], words: str) -> None:
