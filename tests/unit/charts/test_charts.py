@@ -155,7 +155,7 @@ def test_who_may_ask_for_metrics_reaches_that_port_alone() -> None:
     assert policy["spec"]["ingress"] == [
         {
             "from": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}],
-            "ports": [{"port": "metrics", "protocol": "TCP"}],
+            "ports": [{"port": 8081, "protocol": "TCP"}],
         }
     ]
     documents = rendered({peer: "monitoring", "metrics.enabled": "false"})
