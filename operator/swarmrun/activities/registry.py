@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from swarmrun.activities import (
 from swarmrun.activities.observed import Observed
 from swarmrun.activities.world import RunWorld, Worlds
 from swarmrun.errors import BadModelOutput, SandboxLost, SwarmRunError, TransientError
+from swarmrun.observability.previews import preview
+from swarmrun.observability.secrets import held
 from swarmrun.ports import Usage
 from swarmrun.steps import Failed
 
@@ -93,7 +96,8 @@ def failed(exc: SwarmRunError, world: RunWorld | None = None, payer: str = "") -
         usage = world.usage(payer, exc.usage)
     return Failed(
         reason=exc.reason,
-        message=exc.message[:2000],
+        # It may quote what a command printed.
+        message=preview(exc.message, held(os.environ)),
         mend=exc.mend,
         # A useless answer is a failed turn: asked again, the model may do better.
         retryable=exc.retryable or isinstance(exc, BadModelOutput),
@@ -107,6 +111,6 @@ def failed(exc: SwarmRunError, world: RunWorld | None = None, payer: str = "") -
 def _bug(name: str, what: str) -> Failed:
     return Failed(
         reason="InternalError",
-        message=f"step {name}: {what}"[:2000],
+        message=preview(f"step {name}: {what}", held(os.environ)),
         mend="this is a bug of swarmrun: please report it with the log",
     )

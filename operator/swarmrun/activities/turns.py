@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from swarmrun.activities import briefs, checks
 from swarmrun.activities.records import (
     StoredReply,
@@ -20,6 +22,8 @@ from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble,
 from swarmrun.api.base import legible
 from swarmrun.errors import BadModelOutput, NotFound
 from swarmrun.observability.genai import tool_execution
+from swarmrun.observability.previews import preview
+from swarmrun.observability.secrets import held
 from swarmrun.ports import CallKey, ModelRequest, Profile, ToolCall
 from swarmrun.steps import (
     Call,
@@ -68,18 +72,23 @@ def _done(stored: StoredReply, given: Turn, *, replayed: bool) -> TurnDone:
             CallRef(
                 index=c.index,
                 name=c.name,
-                preview=toolset.preview(c),
+                preview=_shown(c),
                 read_only=c.name in toolset.READ_ONLY and not c.problem,
                 ends=c.name in toolset.ENDS and not c.problem,
             )
             for c in stored.tool_calls()
         ],
-        text=stored.text[:300],
+        text=preview(stored.text, held(os.environ), 300),
         usage=stored.usage,
         notes=[*stored.notes, *(f"{c.name}: {c.problem}" for c in stored.tool_calls() if c.problem)],
         replayed=replayed,
         news_taken=stored.news == given.news,
     )
+
+
+def _shown(call: ToolCall) -> str:
+    """For status, transcript and history: a command may hold anything, a key too."""
+    return preview(toolset.preview(call), held(os.environ))
 
 
 def _told(world: RunWorld, given: Turn, spec: RoleSpec) -> list[str]:
@@ -118,7 +127,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
         return _poisoned(world, key, call)
     if count >= BROKEN_AT:
         text, ok, changed = nudges.broken_off(call.name), False, False
-        shown = toolset.preview(call)
+        shown = _shown(call)
     else:
         # A model may call anything; what is counted and traced has a name of ours.
         name = call.name if call.name in toolset.EXECUTABLE else "unknown"
@@ -135,7 +144,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
                 )
             )
             answered(outcome.ok)
-        text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, outcome.preview
+        text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, _shown(call)
         if count >= TOLD_AT:
             text += "\n\n" + nudges.repeating(call.name, count - 1)
     store_result(
@@ -188,11 +197,9 @@ def _poisoned(world: RunWorld, key: CallKey, call: ToolCall) -> Called:
         world,
         key,
         call.index,
-        StoredResult(
-            call_id=call.call_id, name=call.name, text=text, ok=False, preview=toolset.preview(call)
-        ),
+        StoredResult(call_id=call.call_id, name=call.name, text=text, ok=False, preview=_shown(call)),
     )
-    return Called(ok=False, preview=toolset.preview(call), told=text)
+    return Called(ok=False, preview=_shown(call), told=text)
 
 
 # ---------------------------------------------------------------- checkpoints

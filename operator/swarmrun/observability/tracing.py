@@ -61,7 +61,8 @@ _given: ContextVar[tuple[int, int] | None] = ContextVar("swarmrun_span_ids", def
 def set_up(*, instance: str) -> None:
     """Where the environment names an endpoint. `instance` tells the processes of one service apart.
 
-    The environment is the process's: the exporter reads its other variables itself. Raises InvalidResource `MissingExtra` where the libraries are not installed.
+    The environment is the process's: the exporter reads its other variables itself. Raises InvalidResource
+    `MissingExtra` where the libraries are not installed.
     """
     env = os.environ
     if not any(env.get(name) for name in ENDPOINTS) or env.get("OTEL_SDK_DISABLED", "").lower() == "true":

@@ -254,7 +254,7 @@ def swarm(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
     for entry in recording["entries"]:
         for call in entry.get("calls", []):
             if command := call["arguments"].get("command"):
-                call["arguments"]["command"] = f"{command}; echo {Planted.OUTPUT} {Planted.ISSUED_KEY}"
+                call["arguments"]["command"] = f"echo {Planted.OUTPUT} {Planted.ISSUED_KEY}; {command}"
     with Models(recording) as model:
         it = Swarm(root, collector, OPENAI_API_KEY=Planted.MODEL_KEY)
         cls = scenes.swarm_class(model.url)

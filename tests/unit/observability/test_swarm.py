@@ -175,7 +175,7 @@ def payloads(swarm: Any) -> list[tuple[str, str, str]]:
     return found
 
 
-def test_every_input_and_output_in_the_histories_begins_with_a_short_text(swarm: Any) -> None:
+def test_every_input_and_output_in_the_histories_begins_with_a_short_text(swarm: Any, planted: Any) -> None:
     seen: dict[str, list[str]] = {}
     for _, what, text in payloads(swarm):
         shown = json.loads(text).get("preview")
@@ -195,7 +195,7 @@ def test_every_input_and_output_in_the_histories_begins_with_a_short_text(swarm:
         "Keep the journals of 2 agents.",
         "coder a01, attempt 1: Journal of a01",
         "coder a01: turn 2 of 60",
-        "coder a02: turn 1, exec mkdir -p a02",
+        f"coder a02: turn 1, exec echo {planted.OUTPUT} [secret removed]; mkdir",
         "800 cached",
         "score 100",
         "Succeeded (Published)",
