@@ -48,8 +48,9 @@ def set_up(env: Mapping[str, str], stream: Any = None) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in OURS:
         logging.getLogger(name).setLevel(level)
-    # A line for each event of each resource.
-    logging.getLogger("kopf.objects").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # A line for each event of each resource, and two for each probe.
+    for chatty in ("kopf.objects", "kopf.activities.probe"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 class _Lines(logging.Formatter):
