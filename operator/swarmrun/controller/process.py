@@ -22,6 +22,7 @@ from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.kube.api import KubeApi
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
+from swarmrun.orchestration.successor import Successor
 
 Role = Literal["all", "controller", "worker"]
 
@@ -47,7 +48,12 @@ def run(role: Role, settings: OperatorSettings) -> None:
         if isinstance(engine, EmbeddedEngine):
             engine.open()
         if role != "controller":
-            engine.start_worker([run_orchestration, agent], activities(worlds), threads=settings.threads)
+            engine.start_worker(
+                [run_orchestration, agent],
+                activities(worlds),
+                threads=settings.threads,
+                successor=Successor(),
+            )
             log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
         if role == "worker":
             asyncio.run(_until_told(settings.probe_port))

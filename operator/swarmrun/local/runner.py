@@ -24,6 +24,7 @@ from swarmrun.local.world import Models, open_world
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
+from swarmrun.orchestration.successor import Successor
 from swarmrun.report import AgentProgress, RunReport
 from swarmrun.sandbox.process import ProcessProvider
 from swarmrun.settings import settings
@@ -72,7 +73,7 @@ class LocalRunner:
         return self._work(idle, lambda _: None)
 
     def _work(self, steps: Mapping[str, Activity], on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
-        self._engine.start_worker([run_orchestration, agent], steps)
+        self._engine.start_worker([run_orchestration, agent], steps, successor=Successor())
         self._engine.serve()
         resource = self._directory.resource()
         status = self._directory.status()

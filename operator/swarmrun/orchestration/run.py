@@ -9,7 +9,7 @@ from durabletask import task
 
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, work
-from swarmrun.orchestration.desk import Desk, RunEnded, outcome
+from swarmrun.orchestration.desk import Desk, RunEnded
 from swarmrun.orchestration.flow import Orchestration, Work, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
@@ -46,10 +46,34 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
     desk.result()
     desk.show(end.phase, end.message)
     desk.publish_status()
+    report.stand = desk.stand()
     return report.model_dump(mode="json")
 
 
 def phases(desk: Desk) -> Work[None]:
+    """From where the desk stands: the beginning, or what an earlier life or attempt has left."""
+    if desk.stage == "looking":
+        yield from look(desk)
+        desk.enter("planning")
+    if desk.stage == "planning":
+        plan = yield from plan_and_baseline.phase(desk)
+        board = work.begin(desk, plan)
+        desk.enter("working")
+    else:
+        board = work.take_up(desk)
+    if desk.stage == "working":
+        yield from work.phase(desk, board)
+        publish.check_budget(desk, board)
+        desk.judged_from = desk.integration
+        desk.enter("judging")
+    if desk.stage == "judging":
+        desk.verdict = yield from judge_and_fix.phase(desk)
+        desk.enter("publishing")
+    assert desk.verdict
+    yield from publish.phase(desk, board, desk.verdict)
+
+
+def look(desk: Desk) -> Work[None]:
     desk.show(Phase.PENDING, "looks at the repository")
     found: Preflight = yield from desk.must(PREFLIGHT, RunRef(run=desk.given.run))
     desk.preflight, desk.integration = found, found.base_commit
@@ -62,11 +86,6 @@ def phases(desk: Desk) -> Work[None]:
             "AlreadyPublished",
             f"branch {desk.given.branch} already holds the result of this very goal",
         )
-    tasks = yield from plan_and_baseline.phase(desk)
-    board = yield from work.phase(desk, tasks)
-    publish.check_budget(desk, board)
-    verdict = yield from judge_and_fix.phase(desk)
-    yield from publish.phase(desk, board, verdict)
 
 
 def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:
@@ -77,15 +96,19 @@ def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:
     desk.publish_status()
     for instance in desk.live:
         desk.tell(instance, kind="cancel", reason=end.reason, message=end.message)
-    waiting: list[task.Task[Any]] = [
-        task.when_all(list(desk.live.values())),
-        desk.ctx.create_timer(GRACE),
-    ]
-    yield task.when_any(waiting)
-    for instance, child in desk.live.items():
+    patience = desk.ctx.create_timer(GRACE)
+    while not patience.is_complete:
+        at_work = [i for i in desk.live if not desk.is_over(i)]
+        if not at_work:
+            break
+        children = [w.child for i, w in desk.live.items() if i in at_work and w.child is not None]
+        yield task.when_any([desk.mail.wait, patience, *children])
+        desk.mail.take()
+    for instance in list(desk.live):
         record = next(r for r in desk.report.agents if r.instance == instance)
-        if child.is_complete:
-            desk.note_end(record, outcome(child))
+        if desk.is_over(instance):
+            desk.note_end(record, desk.end_of(instance))
+        del desk.live[instance]
         record.finished_at = desk.now()
         if record.status.phase is not AgentPhase.FINISHED:
             record.status.phase = AgentPhase.CANCELLED
