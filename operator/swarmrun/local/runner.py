@@ -14,12 +14,12 @@ from swarmrun.activities.registry import Activity, activities
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
-from swarmrun.controller.inputs import run_input
 from swarmrun.controller.projection import project
 from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import EmbeddedEngine
 from swarmrun.errors import EngineError, NotFound
 from swarmrun.local.directory import RunDirectory
+from swarmrun.local.rerun import first_input
 from swarmrun.local.world import Models, open_world
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.mail import EVENT
@@ -145,7 +145,7 @@ class LocalRunner:
         if self._client.get_orchestration_state(self._file.instance) is None:
             self._client.schedule_new_orchestration(
                 "run",
-                input=run_input(self._snapshot).model_dump(mode="json"),
+                input=first_input(self._directory, self._file, self._snapshot).model_dump(mode="json"),
                 instance_id=self._file.instance,
             )
 

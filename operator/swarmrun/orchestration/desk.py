@@ -88,6 +88,7 @@ class Desk(Host):
         self.stage: Stage = stand.stage
         self.adopted = stand.adopted
         self.preflight = stand.preflight or Preflight(base_branch="", base_commit="")
+        self.scaffold = stand.scaffold
         self.integration = stand.integration
         """Commit of the integration branch."""
         self.box = stand.box or BoxRef(run=given.run, task=INTEGRATION)
@@ -199,6 +200,7 @@ class Desk(Host):
             stage=self.stage,
             adopted=self.adopted,
             preflight=self.preflight if self.preflight.base_commit else None,
+            scaffold=self.scaffold,
             integration=self.integration,
             plan=self.plan_key,
             planners=self.planners,

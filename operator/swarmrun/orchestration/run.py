@@ -8,14 +8,15 @@ from typing import Any
 from durabletask import task
 
 from swarmrun.api.status import AgentPhase, Phase
-from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, work
+from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, rerun, work
 from swarmrun.orchestration.desk import Desk, RunEnded
 from swarmrun.orchestration.flow import Orchestration, Work, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
 from swarmrun.orchestration.perform import begin
 from swarmrun.orchestration.sandboxes import SandboxFailed
-from swarmrun.steps import PREFLIGHT, RELEASE, Preflight, Release, RunRef
+from swarmrun.orchestration.stand import Stand
+from swarmrun.steps import ADOPT, PREFLIGHT, RELEASE, Adopt, Look, Preflight, Release
 
 NAME = "run"
 GRACE = timedelta(seconds=20)
@@ -52,6 +53,8 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
 
 def phases(desk: Desk) -> Work[None]:
     """From where the desk stands: the beginning, or what an earlier life or attempt has left."""
+    if desk.given.earlier and not desk.adopted:
+        yield from adopt(desk)
     if desk.stage == "looking":
         yield from look(desk)
         desk.enter("planning")
@@ -73,10 +76,40 @@ def phases(desk: Desk) -> Work[None]:
     yield from publish.phase(desk, board, desk.verdict)
 
 
+def adopt(desk: Desk) -> Work[None]:
+    """The work of an earlier attempt comes into this run's store; then the repository is looked at, as ever."""
+    desk.show(Phase.PENDING, "takes over the work of an earlier attempt")
+    stand = Stand.model_validate(desk.given.stand)
+    merged = [i.ref.id for i in stand.board.items if i.state == "merged"] if stand.board else []
+    yield from desk.must(
+        ADOPT,
+        Adopt(
+            run=desk.given.run,
+            earlier=desk.given.earlier,
+            commits=rerun.commits(stand),
+            scaffold=stand.scaffold,
+            artifacts=rerun.artifacts(stand),
+            tasks=merged,
+        ),
+    )
+    yield from look(desk)
+    desk.adopted = True
+
+
 def look(desk: Desk) -> Work[None]:
     desk.show(Phase.PENDING, "looks at the repository")
-    found: Preflight = yield from desk.must(PREFLIGHT, RunRef(run=desk.given.run))
-    desk.preflight, desk.integration = found, found.base_commit
+    pinned = desk.preflight
+    found: Preflight = yield from desk.must(
+        PREFLIGHT,
+        Look(
+            run=desk.given.run,
+            base_branch=pinned.base_branch,
+            base_commit=pinned.base_commit,
+            anew=desk.given.anew,
+        ),
+    )
+    desk.preflight = found
+    desk.integration = desk.integration or found.base_commit
     desk.report.base_branch, desk.report.base_commit = found.base_branch, found.base_commit
     if found.already_published:
         result = desk.result()

@@ -81,6 +81,8 @@ class Stand(StepModel):
     """What an earlier attempt has made is in this run's store."""
     preflight: Preflight | None = None
     integration: str = ""
+    scaffold: str = ""
+    """Commit that all tasks started from at first."""
     plan: str = ""
     """Artifact key."""
     planners: int = 0

@@ -24,6 +24,7 @@ from swarmrun.steps import (
 
 
 def begin(desk: Desk, plan: AcceptedPlan) -> Board:
+    desk.scaffold = desk.integration
     board = Board(desk, ground=desk.integration)
     take_plan(board, plan)
     desk.board_now = board.stand
