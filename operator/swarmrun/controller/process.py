@@ -13,6 +13,7 @@ from swarmrun.controller.attend import Attendants
 from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.reconcile import Reconciler
+from swarmrun.controller.rollout import Rollout
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.sweep import Sweep
 from swarmrun.controller.worlds import Worlds
@@ -40,6 +41,7 @@ def run(role: Role, settings: OperatorSettings) -> None:
             mend="it has one process: use --role all, or engine dts",
         )
     bridge = Bridge()
+    rollout = Rollout(settings.artifacts)
     engine = _engine(settings)
     try:
         worlds = Worlds(
@@ -52,13 +54,14 @@ def run(role: Role, settings: OperatorSettings) -> None:
                 [run_orchestration, agent],
                 activities(worlds),
                 threads=settings.threads,
-                successor=Successor(),
+                # A process with the engine in it is alone.
+                successor=Successor() if settings.engine == "embedded" else Successor(wanted=rollout.wanted),
             )
             log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
         if role == "worker":
             asyncio.run(_until_told(settings.probe_port))
         else:
-            asyncio.run(_control(settings, engine.client(), worlds))
+            asyncio.run(_control(settings, engine.client(), worlds, rollout))
         worlds.shut()
     finally:
         if isinstance(engine, EmbeddedEngine):
@@ -78,7 +81,7 @@ def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
 # ---------------------------------------------------------------- controller
 
 
-async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> None:
+async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, rollout: Rollout) -> None:
     from swarmrun.controller.lease import Lease
     from swarmrun.controller.watch import registry, watch
 
@@ -91,6 +94,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         if lease:
             await lease.acquire()
             background.append(asyncio.create_task(lease.keep(stop)))
+        await asyncio.to_thread(rollout.lead)
         reconciler = Reconciler(client, worlds)
         attendants = Attendants(reconciler, kube)
         await _show_classes(kube, attendants)
