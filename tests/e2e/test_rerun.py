@@ -28,11 +28,11 @@ class Again:
         self.before: dict[str, int] = {}
 
     def asked(self) -> set[str]:
-        """`role/task/turn` of what models were asked since this was last called."""
-        now = {key.split("/", 1)[1]: sum(c.values()) for key, c in self.server.requests().items()}
-        new = {key for key, count in now.items() if count != self.before.get(key, 0)}
+        """`role/task` of what models were asked since this was last called, by whichever attempt."""
+        now = {key: sum(counts.values()) for key, counts in self.server.requests().items()}
+        new = [key.split("/") for key, count in now.items() if count != self.before.get(key, 0)]
         self.before = now
-        return {f"{key.split('/')[0]}/{key.split('/')[1]}" for key in new}
+        return {f"{role}/{task}" for _, role, task, *_ in new}
 
     def agents(self) -> dict[str, dict]:
         return {a["task"]: a for a in self.lab.status(NAME)["agents"]}

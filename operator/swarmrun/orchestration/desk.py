@@ -80,10 +80,9 @@ class Desk(Host):
         super().__init__(Mail(ctx))
         self.ctx, self.given = ctx, given
         stand = Stand.model_validate(given.stand or {})
-        self.report = RunReport.model_validate(
-            {"run": given.run, "name": given.name, "threshold": given.threshold, **(given.report or {})}
-            | {"namespace": given.namespace, "generation": given.generation}
-        )
+        of_this_run = {"run": given.run, "name": given.name, "namespace": given.namespace}
+        measured_by = {"generation": given.generation, "threshold": given.threshold}
+        self.report = RunReport.model_validate({**(given.report or {}), **of_this_run, **measured_by})
         self.report.started_at = self.report.started_at or self.now()
         self.stage: Stage = stand.stage
         self.adopted = stand.adopted
