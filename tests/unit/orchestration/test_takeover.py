@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swarmrun.api.status import AgentPhase, Phase
+from swarmrun.durable.channel import target
+from swarmrun.durable.engine import DtsEngine
+from swarmrun.orchestration.agent import agent
+from swarmrun.orchestration.program import program
+from swarmrun.orchestration.run import run
 from swarmrun.orchestration.successor import Successor
 from swarmrun.steps import (
+    STEPS,
     Amended,
     BatchChecked,
     ContractIssue,
@@ -314,3 +321,44 @@ def test_preflight_is_not_asked_a_second_time_by_the_next_program(stage_two, cod
     report = stage.report()
     assert (report.base_commit, len(stage.inputs("gates"))) == ("base", 1)
     assert {g["base_commit"] for g in stage.inputs("publish")} == {"base"}
+
+
+# ---------------------------------------------------------------- several workers
+
+
+def test_while_workers_of_two_programs_are_there_the_wanted_one_works(stage_two, coder):
+    """Over gRPC, as the Durable Task Scheduler would be reached. The rollout's word comes in the middle of it."""
+    stage = stage_two("none")
+    stage.happy(coder("a"), coder("b"), coder("c", "a", "b"))
+    first = program()
+    wanted, began = [first], Counter()
+    door = stage.door()
+    stage.before("finish", lambda g: door.wait(20) and None if g["task"] == "a" else None)
+    stage.client = stage.engine.open().client()
+    address = target(stage.engine.serve())
+    workers = [DtsEngine(address) for _ in range(2)]
+    for name, engine in zip((first, "two"), workers, strict=True):
+
+        class Counted(Successor):
+            def continued(self, *arguments: Any) -> dict[str, Any]:
+                began[self.program()] += 1
+                return super().continued(*arguments)
+
+        counted = Counted(program=lambda name=name: name, wanted=lambda name=name: wanted[0] == name)
+        steps = {step: stage._activity(step) for step in STEPS}
+        engine.start_worker([run, agent], steps, successor=counted)
+    try:
+        # Begun by a controller of the first program: its worker alone takes it, whoever is offered it.
+        stage.start(samples=2)
+        stage.until(lambda: stage.inputs("finish", task="a"), timeout=30)
+        assert not began
+        wanted[0] = "two"
+        door.set()
+        report = stage.report(timeout=60)
+    finally:
+        for engine in workers:
+            engine.close(wait=1)
+    assert (report.phase, report.reason) == (Phase.SUCCEEDED, "Published")
+    assert set(began) == {"two"}
+    assert set(stage.paid.values()) == {1}
+    assert accounts(report) == (7, 2)
