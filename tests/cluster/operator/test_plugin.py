@@ -136,7 +136,9 @@ def service(kubectl: Any) -> Iterator[str]:
     )
     assert done.returncode == 0, done.stderr
     yield f"{kubectl.namespace}/{release}-read"
-    print(kubectl("logs", f"deploy/{release}", "--tail=100"))
+    # The test may have ended its Pod.
+    selector = f"app.kubernetes.io/instance={release}"
+    print(kubectl("logs", "-l", selector, "--tail=100", "--ignore-errors"))
     subprocess.run(["helm", "uninstall", release, "-n", kubectl.namespace], check=False)
 
 
