@@ -225,7 +225,12 @@ def test_a_run_goes_on_after_upgrade_uninstall_and_reinstall_and_nothing_holds_i
     assert release.operator()["metadata"]["uid"] != old
 
     release("uninstall")
-    assert kubectl("get", "deployments,services,networkpolicies", "-o", "name").strip() == ""
+    its = (
+        "deployments,services,networkpolicies,serviceaccounts,roles",
+        "-l",
+        f"app.kubernetes.io/instance={release.name}",
+    )
+    assert kubectl("get", *its, "-o", "name").strip() == ""
     # The run and the volume with its engine stay; nobody works on it.
     assert kubectl.status("shop")["run"] == instance
     assert kubectl("get", "pvc", "-o", "name").split() == [f"persistentvolumeclaim/{release.name}-state"]
