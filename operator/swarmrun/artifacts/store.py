@@ -36,6 +36,8 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._@+=-]{1,200}")
 _MAX_KEY = 924
 # Short: the durable engine tries again later.
 _RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
+_NO_CONTAINER = re.compile("ContainerNotFound|NoSuchBucket")
+"""Azure's and S3's codes, in the body that obstore quotes."""
 _SCHEMES = {"file", "az", "azure", "s3", "memory"}
 
 
@@ -144,6 +146,9 @@ class Artifacts:
         except SwarmRunError:
             raise
         except FileNotFoundError as exc:
+            # What is written needs nothing to be there but its container.
+            if what == "write" or _NO_CONTAINER.search(str(exc)):
+                raise self._no_container(what, key) from exc
             raise NotFound(f"no artifact {key!r} in {self.place}") from exc
         except (failures.PermissionDeniedError, failures.UnauthenticatedError) as exc:
             raise PermissionDenied(
@@ -151,6 +156,8 @@ class Artifacts:
                 mend="give this identity the right to read and write there",
             ) from exc
         except (failures.BaseError, OSError) as exc:
+            if _NO_CONTAINER.search(str(exc)):
+                raise self._no_container(what, key) from exc
             full = any(sign in str(exc) for sign in ("StorageFull", "os error 28", "os error 122"))
             raise StorageUnavailable(
                 f"cannot {what} {key!r} in {self.place}: "
@@ -160,6 +167,13 @@ class Artifacts:
                 else "check that the place can be reached and written",
                 reason="DiskFull" if full else "",
             ) from exc
+
+    def _no_container(self, what: str, key: str) -> NotFound:
+        return NotFound(
+            f"cannot {what} {key!r}: there is no {self.place}",
+            mend="make the container (bucket), or name another in the store's URL",
+            reason="ContainerNotFound",
+        )
 
 
 def _checked(key: str) -> str:

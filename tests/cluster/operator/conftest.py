@@ -117,7 +117,7 @@ def kubectl(crds: None) -> Iterator[Kubectl]:
     it("create", "namespace", name)
     yield it
     it("delete", "swarmclass", "-l", f"test={name}", "--ignore-not-found")
-    it("delete", "namespace", name, "--wait=false")
+    it("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,12 @@ def test_a_run_goes_on_after_upgrade_uninstall_and_reinstall_and_nothing_holds_i
     assert release.operator()["metadata"]["uid"] != old
 
     release("uninstall")
-    assert kubectl("get", "deployments,services,networkpolicies", "-o", "name").strip() == ""
+    its = (
+        "deployments,services,networkpolicies,serviceaccounts,roles",
+        "-l",
+        f"app.kubernetes.io/instance={release.name}",
+    )
+    assert kubectl("get", *its, "-o", "name").strip() == ""
     # The run and the volume with its engine stay; nobody works on it.
     assert kubectl.status("shop")["run"] == instance
     assert kubectl("get", "pvc", "-o", "name").split() == [f"persistentvolumeclaim/{release.name}-state"]
@@ -246,12 +251,14 @@ def test_a_run_goes_on_after_upgrade_uninstall_and_reinstall_and_nothing_holds_i
 def test_crds_stay_when_the_release_goes_and_come_back_under_its_name(
     kubectl: Any, release: Release, tmp_path: Path
 ) -> None:
-    """A copy of the chart with CRDs of another group: the cluster's own are in use."""
-    chart, group = tmp_path / "swarmrun", f"t{secrets.token_hex(4)}.swarmrun.test"
+    """A copy of the chart with CRDs of other names: the cluster's own are in use, and a kind twice would be told
+    apart by nobody's kubectl."""
+    chart, word = tmp_path / "swarmrun", f"t{secrets.token_hex(4)}"
     shutil.copytree(CHART, chart)
     for path in (chart / "files/crds").iterdir():
-        path.write_text(path.read_text().replace("swarmrun.dev", group))
-    names = [f"swarmruns.{group}", f"swarmclasses.{group}"]
+        text = re.sub(r"\bsw(r|c)\b", f"{word}\\1", path.read_text())
+        path.write_text(text.replace("swarm", word).replace("Swarm", word.title()))
+    names = [f"{word}runs.{word}run.dev", f"{word}classes.{word}run.dev"]
 
     def there() -> int:
         return len(kubectl("get", "crd", "-o", "name", "--ignore-not-found", *names).split())
