@@ -27,6 +27,7 @@ from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import PodState, read_events, read_pod
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.ports import SandboxSpec, SandboxState
+from swarmrun.sandbox.answers import Answer
 from swarmrun.sandbox.client import SandboxClient
 from swarmrun.sandbox.kubernetes import enforcement, manifest
 from swarmrun.sandbox.tokens import token, token_sha256
@@ -292,7 +293,7 @@ class PodSandbox(SandboxClient):
 
     async def _call(
         self, op: str, arguments: dict[str, Any], payload: bytes = b"", **more: Any
-    ) -> tuple[dict[str, Any], bytes]:
+    ) -> tuple[Answer, bytes]:
         try:
             return await super()._call(op, arguments, payload, **more)
         except SandboxLost as exc:
