@@ -168,9 +168,7 @@ class RunRepo(Objects):
             self.ensure(sha)
         needed = tuple(dict.fromkeys(requires))
         if stranger:
-            intake.take_in(
-                self.path, bundle.pack, commit=commit, requires=needed, max_blob=intake.MAX_BLOB
-            )
+            intake.take_in(self.path, bundle.pack, commit=commit, requires=needed, max_blob=intake.MAX_BLOB)
         else:
             intake.take_in(
                 self.path,

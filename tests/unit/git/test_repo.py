@@ -296,7 +296,7 @@ def test_a_directory_of_millions_and_a_pack_of_millions_are_refused(repo, work, 
     tree = work.git("hash-object", "-t", "tree", "-w", "--stdin", stdin=body)
     head = work.raw_commit(tree, base)
     work.git("update-ref", "refs/heads/wide", head)
-    with pytest.raises(GitError, match="tree .* bytes"):
+    with pytest.raises(GitError, match=r"tree \w+ has \d+ bytes"):
         repo.add_bundle(work.bundle("wide", f"^{base}"), commit=head, requires=[base])
     claim = bundles.build(_pack(b"", count=2**31), head=head, ref="refs/x", requires=[base])
     with pytest.raises(GitError, match="2147483648 objects"):

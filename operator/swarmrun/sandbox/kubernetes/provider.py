@@ -27,7 +27,7 @@ from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import PodState, read_events, read_pod
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.ports import SandboxSpec, SandboxState
-from swarmrun.sandbox.answers import Answer
+from swarmrun.sandbox.answers import Answer, Nonsense
 from swarmrun.sandbox.client import SandboxClient
 from swarmrun.sandbox.kubernetes import enforcement, manifest
 from swarmrun.sandbox.tokens import token, token_sha256
@@ -297,6 +297,6 @@ class PodSandbox(SandboxClient):
         try:
             return await super()._call(op, arguments, payload, **more)
         except SandboxLost as exc:
-            if self._closed or op == "health":
+            if self._closed or op == "health" or isinstance(exc, Nonsense):
                 raise
             raise await self._provider.why_lost(self.id, exc) from exc
