@@ -382,7 +382,7 @@ class Liar(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         op = self.path.rsplit("/", 1)[1]
-        line = b'{"exit_code": 0, "stdout": "tried\\\\n", "omitted": 0, "output_file": "", "seconds": 0, "process": "p"}\\n'
+        line = b'{"exit_code": 0, "stdout": "tried\\\\n", "omitted": 0, "output_file": "", "seconds": 0}\\n'
         self.send_response(200)
         self.send_header("X-Sandboxd-Protocol", "1")
         self.send_header("X-Boot-Id", "b")

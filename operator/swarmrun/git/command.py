@@ -244,7 +244,10 @@ def _exchange(
                 return False
             ready = pipes.select(min(left, _TICK))
             if not ready and process.poll() is not None:
-                break  # a helper that outlives git on purpose (an ssh master, a credential cache) holds a pipe
+                # Looked at once more: it may have written its last bytes after that look and before its end.
+                ready = pipes.select(0)
+                if not ready:
+                    break  # a helper that outlives git on purpose (an ssh master, a credential cache) holds a pipe
             for key, _ in ready:
                 if feed and key.fileobj is feed:
                     try:
