@@ -1,6 +1,6 @@
 """Where an agent's packets go: nowhere, also with open egress, also as questions for names.
 
-`SWARMRUN_TEST_OPEN_EGRESS=1`: the cluster enforces policies that hold IPv6 ranges beside IPv4 ones, as open egress does.
+`SWARMRUN_TEST_OPEN_EGRESS=1`: the cluster enforces policies that hold IPv6 ranges beside IPv4 ones (open egress does).
 """
 
 from __future__ import annotations
