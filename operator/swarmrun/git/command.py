@@ -242,12 +242,11 @@ def _exchange(
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            ready = pipes.select(min(left, _TICK))
-            if not ready and process.poll() is not None:
-                # Looked at once more: it may have written its last bytes after that look and before its end.
-                ready = pipes.select(0)
-                if not ready:
-                    break  # a helper that outlives git on purpose (an ssh master, a credential cache) holds a pipe
+            # Asked before the pipes are: what git printed in its last moment is then in them already.
+            ended = process.poll() is not None
+            ready = pipes.select(0 if ended else min(left, _TICK))
+            if not ready and ended:
+                break  # a helper that outlives git on purpose (an ssh master, a credential cache) holds a pipe
             for key, _ in ready:
                 if feed and key.fileobj is feed:
                     try:
