@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class Output:
 def git(
     *args: str | os.PathLike[str],
     cwd: Path | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | memoryview | None = None,
     env: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
     user_config: bool = False,
@@ -96,12 +97,15 @@ def git(
     timeout: float = 120,
     cap: int = DEFAULT_CAP,
     cut_ok: bool = False,
+    memory: int | None = None,
 ) -> Output:
     """Runs `git args…` and returns its output when the exit code is in `ok`.
 
     `cwd` is a repository (bare or not); without one the command must not need it. `env` is added last; `config`
     becomes `-c` settings. `secrets` are removed from everything that leaves this function. `timeout` in seconds,
     `cap` in bytes of standard output; `cut_ok` returns what fits instead of raising.
+    `memory` bounds what git may allocate, in bytes, where the system can (Linux): a few bytes of a pack can ask for
+    any amount.
 
     Raises GitError (`output` is what git printed; reason `TimedOut` when time was up), StorageUnavailable (disk
     full).
@@ -123,6 +127,8 @@ def git(
         if cwd is not None and not cwd.is_dir():
             raise GitError(f"git {name}: no such directory: {cwd}") from exc
         raise GitError("git is not installed", mend="install git 2.38 or newer") from exc
+    if memory is not None:
+        _bound(process.pid, memory)
     out, err = _Sink(cap), _Sink(_STDERR_CAP)
     done = False
     with process:
@@ -216,7 +222,7 @@ class _Sink:
 
 
 def _exchange(
-    process: subprocess.Popen[bytes], out: _Sink, err: _Sink, stdin: bytes, deadline: float
+    process: subprocess.Popen[bytes], out: _Sink, err: _Sink, stdin: bytes | memoryview, deadline: float
 ) -> bool:
     """Feeds and drains the pipes until git has ended; False when time was up. Ends early when `out` is over.
 
@@ -261,6 +267,13 @@ def _exchange(
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def _bound(process: int, memory: int) -> None:
+    """From outside, before git has read anything: code between fork and exec is not safe with threads."""
+    if hasattr(resource, "prlimit"):
+        with suppress(ProcessLookupError):
+            resource.prlimit(process, resource.RLIMIT_DATA, (memory, memory))
 
 
 def _kill_group(group: int) -> None:

@@ -24,7 +24,7 @@ from swarmrun.ports import ArtifactStore
 
 _REF = "refs/swarm/commits"
 # What one agent may add in one turn, packed (arbitrary; a turn's honest bundle has kilobytes).
-MAX_BUNDLE = 512 * 1024 * 1024
+MAX_BUNDLE = 128 * 1024 * 1024
 # What a sandbox's server takes (sandboxd/wire.py): a history over it could not be worked on.
 MAX_HISTORY = 2 * 1024**3
 
@@ -81,7 +81,7 @@ class RunRepo(Objects):
         """`add_bundle` of what comes from the remote by a git Pod: a whole history, as large as it is."""
         bundle = _accepted(data, commit, cap=MAX_HISTORY)
         needed = [*requires, *bundle.requires]
-        self._take_in(bundle, commit, needed, max_blob=MAX_HISTORY, timeout=1800)
+        self._take_in(bundle, commit, needed, stranger=False)
 
     def add_bundle(self, data: bytes, *, commit: str, requires: Sequence[str] = ()) -> None:
         """Takes in a bundle that a sandbox made of `commit`, on top of `requires` (which are ensured first).
@@ -134,7 +134,8 @@ class RunRepo(Objects):
             if missing:
                 continue
             try:
-                self._take_in(bundle, sha, bundle.requires)
+                # What builds on nothing is a history that the brain recorded itself.
+                self._take_in(bundle, sha, bundle.requires, stranger=bool(bundle.requires))
             except GitError:
                 # Else a sandbox that replaces the one that sent this could never record the same commit.
                 self._store.delete(self._key(sha))
@@ -158,26 +159,27 @@ class RunRepo(Objects):
     # ------------------------------------------------------------
 
     def _take_in(
-        self,
-        bundle: bundles.Bundle,
-        commit: str,
-        requires: Sequence[str],
-        *,
-        max_blob: int | None = None,
-        timeout: float = 300,
+        self, bundle: bundles.Bundle, commit: str, requires: Sequence[str], *, stranger: bool = True
     ) -> None:
+        """`stranger` False: a whole history, as large as the remote's is."""
         if self.holds(commit):
             return
         for sha in dict.fromkeys(requires):
             self.ensure(sha)
-        intake.take_in(
-            self.path,
-            bundle.pack,
-            commit=commit,
-            requires=tuple(dict.fromkeys(requires)),
-            max_blob=intake.MAX_BLOB if max_blob is None else max_blob,
-            timeout=timeout,
-        )
+        needed = tuple(dict.fromkeys(requires))
+        if stranger:
+            intake.take_in(self.path, bundle.pack, commit=commit, requires=needed, max_blob=intake.MAX_BLOB)
+        else:
+            intake.take_in(
+                self.path,
+                bundle.pack,
+                commit=commit,
+                requires=needed,
+                max_blob=MAX_HISTORY,
+                max_objects=None,
+                memory=None,
+                timeout=1800,
+            )
         self.hold(commit)
 
     def _recorded(self, commit: str) -> bundles.Bundle:

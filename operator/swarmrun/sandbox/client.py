@@ -15,6 +15,8 @@ import httpx
 from swarmrun.errors import GitError, NotFound, SandboxLost, SandboxRefused, SwarmRunError, ToolRejected
 from swarmrun.observability import calls
 from swarmrun.ports import Checkpoint, ExecResult
+from swarmrun.sandbox import answers
+from swarmrun.sandbox.answers import Answer
 from swarmrun.sandbox.sandboxd import PROTOCOL
 
 HELD = 20.0
@@ -23,6 +25,8 @@ PATIENCE = 30.0
 """Seconds without an answer, beyond what was asked for, after which a sandbox counts as lost (arbitrary)."""
 BULK_PATIENCE = 600.0
 """The same for loading and checkpointing a whole repository."""
+PAUSE = 0.2
+"""Seconds between two questions after a command that runs. Our server holds the answer back; another might not."""
 CONNECT = 10.0
 """Seconds to get a connection: the other side only accepts (arbitrary)."""
 
@@ -73,7 +77,7 @@ class SandboxClient:
     async def health(self, *, timeout_s: float = PATIENCE) -> dict[str, Any]:
         """Raises SandboxRefused when the server speaks another protocol, naming both."""
         answer, _ = await self._call("health", {}, patience=timeout_s)
-        return answer
+        return answer.values
 
     # ------------------------------------------------------------ commands
 
@@ -112,24 +116,27 @@ class SandboxClient:
 
     async def kill(self, process: str) -> ExecResult:
         answer, _ = await self._call("kill", {"process": process})
-        return _result(answer)
+        return answer.result()
 
-    async def _poll(self, process: str, wait_s: float, cap: int) -> dict[str, Any]:
+    async def _poll(self, process: str, wait_s: float, cap: int) -> Answer:
         wait = max(0.0, min(wait_s, HELD))
         answer, _ = await self._call(
             "poll", {"process": process, "wait_s": wait, "cap": cap}, patience=wait + PATIENCE
         )
         return answer
 
-    async def _until(self, answer: dict[str, Any], ends: float, cap: int) -> ExecResult:
-        while answer["exit_code"] is None and (left := ends - time.monotonic()) > 0:
-            answer = await self._poll(answer["process"], left, cap)
-        return _result(answer)
+    async def _until(self, answer: Answer, ends: float, cap: int) -> ExecResult:
+        while answer.exit_code() is None and (left := ends - time.monotonic()) > 0:
+            asked = time.monotonic()
+            answer = await self._poll(answer.process(), left, cap)
+            if answer.exit_code() is None and time.monotonic() - asked < PAUSE:
+                await asyncio.sleep(PAUSE)
+        return answer.result()
 
     # ------------------------------------------------------------ files
 
     async def read(self, path: str, *, max_bytes: int = 2_000_000) -> bytes:
-        _, content = await self._call("read", {"path": path, "max_bytes": max_bytes})
+        _, content = await self._call("read", {"path": path, "max_bytes": max_bytes}, most=max_bytes)
         return content
 
     async def write(self, path: str, content: bytes, *, key: str = "", mode: int | None = None) -> None:
@@ -147,7 +154,7 @@ class SandboxClient:
         answer, _ = await self._call(
             "list", {"path": path, "depth": depth, "glob": glob, "max_entries": max_entries}
         )
-        return answer["rows"], answer["total"]
+        return answer.rows(max_entries)
 
     async def search(
         self, pattern: str, *, path: str = ".", glob: str = "", context: int = 0, max_matches: int = 50
@@ -156,7 +163,8 @@ class SandboxClient:
             "search",
             {"pattern": pattern, "path": path, "glob": glob, "context": context, "max_matches": max_matches},
         )
-        return answer["rows"], answer["total"]
+        # Lines around a match are rows as well.
+        return answer.rows(max_matches * (2 * context + 1))
 
     # ------------------------------------------------------------ the whole tree
 
@@ -165,21 +173,34 @@ class SandboxClient:
 
     async def checkpoint(self, *, since: str, message: str = "") -> Checkpoint:
         answer, bundle = await self._call(
-            "checkpoint", {"since": since, "message": message}, patience=BULK_PATIENCE
+            "checkpoint",
+            {"since": since, "message": message},
+            patience=BULK_PATIENCE,
+            most=answers.MAX_BUNDLE,
         )
         return Checkpoint(
-            commit=answer["commit"], tree=answer["tree"], changed=answer["changed"], bundle=bundle
+            commit=answer.commit("commit"),
+            tree=answer.commit("tree"),
+            changed=answer.flag("changed"),
+            bundle=bundle,
         )
 
     async def say(self, lines: Sequence[str]) -> bool:
         answer, _ = await self._call("say", {"lines": list(lines)}, patience=SAYING)
-        return answer["said"]
+        return answer.flag("said")
 
     # ------------------------------------------------------------ the wire
 
     async def _call(
-        self, op: str, arguments: dict[str, Any], payload: bytes = b"", *, patience: float = PATIENCE
-    ) -> tuple[dict[str, Any], bytes]:
+        self,
+        op: str,
+        arguments: dict[str, Any],
+        payload: bytes = b"",
+        *,
+        patience: float = PATIENCE,
+        most: int = 0,
+    ) -> tuple[Answer, bytes]:
+        """`most` bytes of payload are taken, and `patience` seconds waited for the whole of the answer."""
         if self._http.is_closed:
             raise SandboxLost(f"sandbox {self.id} was released")
         body = json.dumps(arguments).encode() + b"\n" + payload
@@ -187,22 +208,18 @@ class SandboxClient:
             try:
                 async with asyncio.timeout(patience):
                     limits = httpx.Timeout(None, connect=CONNECT)
-                    response = await self._http.post(
-                        f"/v1/{op}", content=body, timeout=limits, headers=call.headers
-                    )
+                    async with self._http.stream(
+                        "POST", f"/v1/{op}", content=body, timeout=limits, headers=call.headers
+                    ) as response:
+                        self._check(response, op)
+                        answer, rest = await answers.read(response, self.id, op, most)
+                        call.answered(response.headers.get("server-timing", ""))
             except TimeoutError as exc:
                 raise SandboxLost(f"sandbox {self.id} did not answer {op} within {patience:.0f} s") from exc
             except httpx.HTTPError as exc:
                 raise SandboxLost(f"sandbox {self.id} is gone: {type(exc).__name__} at {op}") from exc
-            self._check(response, op)
-            call.answered(response.headers.get("server-timing", ""))
-        head, _, rest = response.content.partition(b"\n")
-        try:
-            answer = json.loads(head)
-        except ValueError as exc:
-            raise SandboxLost(f"sandbox {self.id} answered {op} with something else than JSON") from exc
-        if "error" in answer:
-            self._raise(op, answer["error"])
+        if refused := answer.error():
+            self._raise(op, *refused)
         return answer, rest
 
     def _check(self, response: httpx.Response, op: str) -> None:
@@ -222,8 +239,7 @@ class SandboxClient:
             raise SandboxLost(f"sandbox {self.id} was restarted: what ran in it is gone")
         self.boot_id = boot_id
 
-    def _raise(self, op: str, error: dict[str, Any]) -> NoReturn:
-        code, message = str(error.get("code", "")), str(error.get("message", ""))
+    def _raise(self, op: str, code: str, message: str) -> NoReturn:
         whole = op in ("load", "checkpoint")
         kinds: dict[str, type[SwarmRunError]] = {
             "rejected": ToolRejected,
@@ -233,15 +249,3 @@ class SandboxClient:
             "unknown-op": SandboxRefused,
         }
         raise kinds.get(code, GitError if whole else ToolRejected)(message or f"{op} failed ({code})")
-
-
-def _result(answer: dict[str, Any]) -> ExecResult:
-    ended = answer["exit_code"] is not None
-    return ExecResult(
-        exit_code=answer["exit_code"],
-        stdout=answer["stdout"],
-        omitted=answer["omitted"],
-        output_file=answer["output_file"],
-        seconds=answer["seconds"],
-        process="" if ended else answer["process"],
-    )

@@ -112,6 +112,16 @@ def kubectl_in(crds: None) -> type[Kubectl]:
 
 @pytest.fixture
 def kubectl(crds: None) -> Iterator[Kubectl]:
+    yield from _namespace()
+
+
+@pytest.fixture(scope="module")
+def shared_kubectl(crds: None) -> Iterator[Kubectl]:
+    """One namespace for tests that leave nothing behind."""
+    yield from _namespace()
+
+
+def _namespace() -> Iterator[Kubectl]:
     name = f"operator-{secrets.token_hex(4)}"
     it = Kubectl(name)
     it("create", "namespace", name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import subprocess
 import threading
 import time
@@ -131,3 +132,21 @@ def test_git_is_new_enough():
     assert tuple(
         map(int, subprocess.check_output(["git", "version"], text=True).split()[2].split(".")[:2])
     ) >= (2, 38)
+
+
+def test_what_git_wrote_at_its_very_end_is_not_lost(monkeypatch, work):
+    """On a busy machine git writes and ends between a look at its pipes and a look at itself."""
+
+    class Late(selectors.DefaultSelector):
+        looked = 0
+
+        def select(self, timeout=None):
+            self.looked += 1
+            if self.looked == 1:
+                time.sleep(0.5)  # git has ended long before
+                return []
+            return super().select(timeout)
+
+    monkeypatch.setattr(command.selectors, "DefaultSelector", Late)
+    work.commit({"a": "1"})
+    assert len(git("rev-parse", "HEAD", cwd=work.path).text) == 40

@@ -43,8 +43,13 @@ def options(url: str, **more: Any) -> GitOptions:
 class Pod:
     """One git Pod: a server on loopback with a directory of its own."""
 
-    def __init__(self, directory: Path, url: str, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, url: str, keys: dict[str, str] | None = None, **settings: Any
+    ) -> None:
         self.mounted = directory / "secret"
+        directory.mkdir()
+        if keys:
+            mount(self.mounted, **keys)
         self.settings = Settings(
             **(
                 {
@@ -87,6 +92,12 @@ class AtAddress(GitPodAccess):
     """The client without a cluster: it is told where the Pod is."""
 
     address = ""
+
+    removed = 0
+
+    async def _remove(self) -> str:
+        self.removed += 1
+        return ""
 
     async def _ensure(self) -> str:
         return self.address
@@ -181,10 +192,21 @@ def test_errors_arrive_as_they_were_raised(pods, bare, filled, repo, tmp_path):
 
 
 def test_a_directory_has_no_pull_requests_also_with_a_token(pods, bare, repo):
-    pod = pods(str(bare), secret="git")
-    mount(pod.mounted, token="t", hosts="*")
+    pod = pods(str(bare), secret="git", keys={"token": "t", "hosts": "*"})
     with pytest.raises(InvalidResource, match="directory"):
         client(pod, repo).check_pull_requests()
+
+
+def test_a_secret_that_appears_later_is_not_used_by_a_pod_that_was_made_without_it(pods, bare, repo):
+    """Policies look at a Secret when a Pod is made; the kubelet brings one that comes later all the same."""
+    pod = pods(str(bare), secret="git")
+    mount(pod.mounted, token="t", hosts="*")
+    remote = client(pod, repo)
+    for _ in range(2):
+        with pytest.raises(PermissionDenied) as refused:
+            remote.check_pull_requests()
+        assert refused.value.reason == "SecretMissing"
+    assert remote.removed == 2
 
 
 def test_what_a_server_says_is_taken_for_no_more_than_an_error():

@@ -92,11 +92,35 @@ def test_addresses_are_taken_apart(url, scheme, host, path):
         "", "-oProxyCommand=touch x", "--upload-pack=x", "ext::sh -c id", "fd::1", "git://h/x", "ftp://h/x", "https://h",
         "https://h/", "https://-evil/x", "ssh://-oProxyCommand=x/y", "https://h/x\nfoo", "https://h:99999/x",
         "https://h/x?y=1", "file://other/x", "file:///", "just-a-name",
+        # What one program takes for this host and the next for another.
+        "https://evil\\@h/x", "https://h\\@evil/x", "https://evil%2f@h%2f/x", "https://h%2eevil/x", "https://h#@evil/x",
+        "https://h?@evil/x", "https://ｈ．example/x", "https://h。example/x", "https://hést/x", "ssh://h\t.evil/x",
+        "https://h evil/x", "https://[h]/x", "evil.example:h://h/x",
+        "ssh://evil%2f@h/x", "ssh://git%20-oProxyCommand=x@h/x",
     ],
 )  # fmt: skip
 def test_an_address_that_could_do_something_else_is_refused(url):
     with pytest.raises(InvalidResource):
         urls.parse(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example%2f@h.example/o/r",
+        "https://evil.example%3f@h.example/o/r",
+        "https://evil.example%23@h.example/o/r",
+        "https://evil.example%5c@h.example/o/r",
+        "https://evil%40x.example%2fy@h.example/o/r",
+        "https://me%40company.example@h.example/o/r",
+    ],
+)
+def test_who_reads_an_address_again_finds_the_same_host(url):
+    """The git Pod is given the address by the operator and reads it anew: the credential goes where that points."""
+    first = urls.parse(url)
+    again = urls.parse(str(first))
+    assert (first.host, again.host, again.user, again.path) == ("h.example", "h.example", first.user, "o/r")
+    assert str(again) == str(first)
 
 
 def test_a_password_in_the_address_is_used_but_never_shown(serve):

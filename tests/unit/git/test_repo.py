@@ -250,6 +250,59 @@ def test_a_bundle_whose_head_is_a_tag_or_a_blob_is_refused(repo, work, base):
     assert caught.value.reason == "BundleRefused"
 
 
+def _pack(*objects: bytes, count: int | None = None) -> bytes:
+    body = b"PACK" + (2).to_bytes(4, "big") + (count or len(objects)).to_bytes(4, "big") + b"".join(objects)
+    return body + sha1(body).digest()
+
+
+def _header(kind: int, size: int) -> bytes:
+    """Of an object in a pack: gitformat-pack(5)."""
+    first, size = kind << 4 | size & 15, size >> 4
+    out = []
+    while size:
+        out.append(first | 0x80)
+        first, size = size & 127, size >> 7
+    return bytes([*out, first])
+
+
+def _varint(size: int) -> bytes:
+    out = b""
+    while size > 127:
+        out, size = out + bytes([size & 127 | 128]), size >> 7
+    return out + bytes([size])
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_few_bytes_that_ask_for_gigabytes_are_refused(repo, work, base, many):
+    """A delta of 100 kB whose result has 4 GB: each instruction copies the same 64 kB again."""
+    blob = b"x" * 65536
+    delta = _varint(len(blob)) + _varint(65536 * 65536) + b"\x80" * 65536
+    first = _header(3, len(blob)) + zlib.compress(blob)
+    bomb = _header(7, len(delta)) + sha1(b"blob 65536\0" + blob).digest() + zlib.compress(delta)
+    others = [_header(3, 3) + zlib.compress(b"%03d" % n) for n in range(150 if many else 0)]
+    head = work.commit({"a.py": "three\n"})
+    data = bundles.build(_pack(first, bomb, *others), head=head, ref="refs/x", requires=[base])
+    with pytest.raises(GitError, match="emory") as caught:
+        repo.add_bundle(data, commit=head, requires=[base])
+    assert caught.value.reason == "BundleRefused"
+    assert not list(repo.path.glob("incoming-*"))
+    assert repo.read(base, "a.py") == b"one\n"
+
+
+def test_a_directory_of_millions_and_a_pack_of_millions_are_refused(repo, work, base, monkeypatch):
+    blob = work.git("hash-object", "-w", "--stdin", stdin=b"x")
+    row = bytes.fromhex(blob)
+    body = b"".join(b"100644 %d\0" % n + row for n in range(100_000, 700_000))
+    tree = work.git("hash-object", "-t", "tree", "-w", "--stdin", stdin=body)
+    head = work.raw_commit(tree, base)
+    work.git("update-ref", "refs/heads/wide", head)
+    with pytest.raises(GitError, match=r"tree \w+ has \d+ bytes"):
+        repo.add_bundle(work.bundle("wide", f"^{base}"), commit=head, requires=[base])
+    claim = bundles.build(_pack(b"", count=2**31), head=head, ref="refs/x", requires=[base])
+    with pytest.raises(GitError, match="2147483648 objects"):
+        repo.add_bundle(claim, commit=head, requires=[base])
+
+
 def test_many_objects_arrive_as_one_pack(repo, work, base):
     head = work.commit({f"many/{n}": str(n) for n in range(150)})
     repo.add_bundle(work.bundle("HEAD", f"^{base}"), commit=head, requires=[base])

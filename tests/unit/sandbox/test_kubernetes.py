@@ -12,7 +12,7 @@ import pytest
 from swarmrun.errors import Conflict, NotFound, PermissionDenied, RemoteUnavailable, SandboxLost
 from swarmrun.kube.names import pod_name
 from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
-from swarmrun.ports import EgressRule, SandboxSpec
+from swarmrun.ports import EgressRule, ExecResult, SandboxSpec
 from swarmrun.sandbox.kubernetes import enforcement, manifest
 from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
 from swarmrun.sandbox.tokens import token
@@ -277,16 +277,39 @@ def test_the_network_trial_tells_what_answers(in_sandbox):
     async def scenario(box):
         server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        line = enforcement.command([f"127.0.0.1:{port}", "127.0.0.1:9", "[::1]:9"], api_server=False)
-        assert enforcement.answered(await box.client.exec(line)) == [f"127.0.0.1:{port}"]
+        given = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "9"}
+        line = enforcement.command([f"127.0.0.1:{port}", "127.0.0.1:9", "[::1]:9"])
+        assert enforcement.answered(await box.client.exec(line, env=given)) == [f"127.0.0.1:{port}"]
         server.close()
         broken = await box.client.exec("echo answered; exit 3")
         assert enforcement.answered(broken) is None
-        line = enforcement.command([], api_server=True)
-        given = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "9"}
-        assert enforcement.answered(await box.client.exec(line, env=given)) == []
+        assert enforcement.answered(await box.client.exec(enforcement.command([]), env=given)) == []
 
     in_sandbox(scenario)
+
+
+@pytest.mark.parametrize(
+    ("egress", "answered", "waited", "said"),
+    [
+        (False, [], 0.1, ""),
+        (False, ["10.0.0.1:443"], 1, "NetworkPolicyPending"),
+        (False, ["10.0.0.1:443"], 21, "NetworkPolicyNotEnforced"),
+        (True, [], 0.1, ""),
+        (True, ["10.0.0.1:443"], 1, "NetworkPolicyPending"),
+        # By now the policy holds; the API server's own address is a public one.
+        (True, ["10.0.0.1:443"], 6, ""),
+        (True, ["169.254.169.254:80"], 6, "NetworkPolicyPending"),
+        (True, ["169.254.169.254:80", "10.0.0.1:443"], 21, "NetworkPolicyNotEnforced"),
+    ],
+)
+def test_an_api_server_that_answers_means_no_fence_yet_also_with_open_egress(egress, answered, waited, said):
+    class Box:
+        async def exec(self, line: str, **_: Any) -> ExecResult:
+            assert "KUBERNETES_SERVICE_HOST" in line
+            return ExecResult(0, "".join(f"answered {a}\n" for a in answered) + "tried\n", 0, "", 0.1)
+
+    verdict = asyncio.run(provider(Api())._fenced(spec(egress=egress), Box(), waited))  # type: ignore[arg-type]
+    assert (verdict.reason if verdict else "") == said
 
 
 def test_each_sandbox_has_a_uid_and_a_token_of_its_own():

@@ -172,11 +172,25 @@ class GitPodAccess:
             return it.call(op, args, payload)
         except RemoteUnavailable as exc:
             if exc.reason == "GitPodGone":
-                with self._lock:
-                    if self._wire is it:
-                        self._wire = None
-                it.close()
+                self._forget(it)
             raise
+        except PermissionDenied as exc:
+            if exc.reason == "SecretMissing":
+                # Whether a Secret that comes later may be mounted is asked of the API server with a new Pod.
+                self._forget(it)
+                self._run(self._remove())
+            raise
+
+    def _forget(self, it: GitPodWire) -> None:
+        with self._lock:
+            if self._wire is it:
+                self._wire = None
+        it.close()
+
+    async def _remove(self) -> str:
+        name = git_name(self._place)
+        await self._api.delete(f"/api/v1/namespaces/{self._place.namespace}/pods/{name}")
+        return name
 
     async def _ensure(self) -> str:
         """`host:port` of the Pod that serves. Raises RemoteUnavailable, PermissionDenied, InvalidResource."""

@@ -27,13 +27,9 @@ def credential(mounted: Path, name: str, url: RepositoryUrl) -> Credential:
     `SecretHostNotAllowed`."""
     if not name:
         return Anonymous()
-    keys = {file.name for file in mounted.iterdir() if file.is_file()} if mounted.is_dir() else set[str]()
+    keys = _keys(mounted)
     if not keys:
-        raise PermissionDenied(
-            f"Secret {name} is not there, or is empty",
-            mend="make it in the namespace of the SwarmRun, or correct spec.repository.credential.name",
-            reason="SecretMissing",
-        )
+        raise missing(name)
     _check_host(mounted, keys, name, url)
     if url.scheme == "ssh":
         _need(keys, name, "ssh-privatekey", "known_hosts")
@@ -43,6 +39,22 @@ def credential(mounted: Path, name: str, url: RepositoryUrl) -> Credential:
     _need(keys, name, "password")
     user = _text(mounted / "username") if "username" in keys else ""
     return Token(_text(mounted / "password"), user) if user else Token(_text(mounted / "password"))
+
+
+def is_there(mounted: Path) -> bool:
+    return bool(_keys(mounted))
+
+
+def missing(name: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"Secret {name} is not there, or is empty",
+        mend="make it in the namespace of the SwarmRun, or correct spec.repository.credential.name",
+        reason="SecretMissing",
+    )
+
+
+def _keys(mounted: Path) -> set[str]:
+    return {file.name for file in mounted.iterdir() if file.is_file()} if mounted.is_dir() else set()
 
 
 def api_token(mounted: Path, name: str) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 
 from swarmrun.errors import InvalidResource, NotFound, StorageUnavailable, SwarmRunError
 from swarmrun.git import urls
+from swarmrun.git.credentials import Credential
 from swarmrun.git.direct import DirectAccess
 from swarmrun.git.pod import secret, wire
 from swarmrun.git.pull_requests.factory import for_remote
@@ -97,6 +98,8 @@ class Operations:
         self._settings = settings
         self._repo = RunRepo(settings.state / "repo.git", _NoStore(), "")
         self._access = DirectAccess(self._repo, self._remote, self._pull_requests, asyncio.run)
+        # Policies looked at the Secret as it was when this Pod was made. One that appears later was looked at by none.
+        self._late = bool(settings.secret) and not secret.is_there(settings.mounted)
 
     def preflight(self, args: Json, _: bytes) -> Answer:
         return asdict(self._access.preflight(args["branch"])), b""
@@ -137,14 +140,20 @@ class Operations:
     # ------------------------------------------------------------
 
     def _remote(self) -> Remote:
-        """Anew each time: a Secret that was mended is found by the next call."""
+        """Anew each time: a Secret whose keys were mended is found by the next call."""
         it = self._settings
-        found = secret.credential(it.mounted, it.secret, urls.parse(it.url))
+        found = self._credential()
         return Remote(it.url, credential=found, schemes=it.schemes, kind=it.provider or None)
+
+    def _credential(self) -> Credential:
+        it = self._settings
+        if self._late:
+            raise secret.missing(it.secret)
+        return secret.credential(it.mounted, it.secret, urls.parse(it.url))
 
     def _pull_requests(self) -> PullRequests:
         it = self._settings
-        secret.credential(it.mounted, it.secret, urls.parse(it.url))  # the host must be allowed here too
+        self._credential()  # the host must be allowed here too
         token = secret.api_token(it.mounted, it.secret)
         plain = "http" in it.schemes
         return for_remote(it.url, token, it.provider or None, draft=it.draft, allow_http=plain)

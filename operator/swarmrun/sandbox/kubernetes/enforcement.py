@@ -30,11 +30,10 @@ print("tried")
 """
 
 
-def command(addresses: Iterable[str], *, api_server: bool) -> str:
-    """For the shell of the sandbox. Of the API server Kubernetes tells every container the address."""
+def command(addresses: Iterable[str]) -> str:
+    """For the shell of the sandbox. The API server is tried besides: Kubernetes tells every container its address."""
     words = [shlex.quote(address) for address in addresses]
-    if api_server:
-        words.append('"$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"')
+    words.append('"$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"')
     return f"python3 -I -c {shlex.quote(_TRY)} {' '.join(words)}"
 
 

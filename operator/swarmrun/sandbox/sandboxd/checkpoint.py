@@ -18,6 +18,8 @@ from .tree import Tree
 REF = "refs/swarmrun/checkpoint"
 MAX_FILE = 100 * 1024**2
 """GitHub refuses files over 100 MB (docs.github.com, "About large files on GitHub"); so do we, earlier."""
+MAX_BUNDLE = 120 * 1024**2
+"""Bytes of what one checkpoint adds, packed. Below what the brain takes (sandbox/answers.py): so it can be told."""
 _NAMED = 5
 """Files named in a message."""
 
@@ -43,6 +45,11 @@ class Checkpoints:
             commit = self._store.line("commit-tree", "-p", since, tree, stdin=text)
             self._keep(commit, REF)
             bundle = self._store.git("bundle", "create", "--quiet", "-", REF, f"^{since}")
+            if len(bundle) > MAX_BUNDLE:
+                raise rejected(
+                    f"what was added since the last checkpoint has {len(bundle) // 1024**2} MB packed, "
+                    f"{MAX_BUNDLE // 1024**2} are taken; delete what is not needed or add it to .gitignore"
+                )
             return {"commit": commit, "tree": tree, "changed": True}, bundle
 
     def _write_tree(self) -> str:

@@ -16,6 +16,8 @@ SEARCH_BYTES = 8 * 1024**2
 """Of git's output looked at; more matches than fit are not counted."""
 LINE = 400
 """Characters of one line that are shown (minified files have one line of a megabyte)."""
+ROWS = 128 * 1024
+"""Characters of all rows together (file names may have thousands each); the rest is counted only."""
 
 
 class Looking:
@@ -51,7 +53,7 @@ class Looking:
                 is_file = level == len(parts) and not inner.endswith("/")
                 found[prefix + "/".join(parts[:level]) + ("" if is_file else "/")] = None
         entries = sorted(found)
-        return [_text(entry) for entry in entries[:max_entries]], len(entries)
+        return _fitting([_text(entry) for entry in entries[:max_entries]]), len(entries)
 
     def similar(self, path: str) -> str:
         """`; similar: a.py, b.py`, or nothing."""
@@ -84,7 +86,7 @@ class Looking:
                 break
             mark = ":" if is_hit else "-"
             shown.append(f"{_text(name)}{mark}{number}{mark} {text}")
-        return shown, len(matches)
+        return _fitting(shown), len(matches)
 
     def _grep(self, pattern: str, spec: List[str], context: int) -> List[Tuple[str, int, str]]:
         """Rows of `git grep`: it is there, it is bounded (PCRE's match limit), it knows what is ignored."""
@@ -127,6 +129,15 @@ def _pathspec(base: str, glob: str) -> List[str]:
     if "/" not in glob:
         specs.append(f":(top,glob){plain}**/{glob}")
     return specs
+
+
+def _fitting(rows: List[str]) -> List[str]:
+    size = 0
+    for number, row in enumerate(rows):
+        size += len(row)
+        if size > ROWS:
+            return rows[:number]
+    return rows
 
 
 def _text(name: str) -> str:
