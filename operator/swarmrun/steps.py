@@ -109,6 +109,8 @@ class BoxRef(RunRef):
 class Ensure(BoxRef):
     clone_of: str = ""
     """Sandbox whose prepared volume may be copied."""
+    setup: Literal["none", "ahead", "done"] = "none"
+    """As in `ports.SandboxSpec`."""
 
 
 class Ensured(StepModel):
@@ -117,6 +119,8 @@ class Ensured(StepModel):
     reason: str = ""
     message: str = ""
     cloned: bool = False
+    open: bool = False
+    """What was granted for set-up only can be reached."""
 
 
 class Prepare(BoxRef):

@@ -35,6 +35,9 @@ TaskId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-
 Usd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
 """US dollars as a decimal string: floats do not survive YAML, JSON and CEL alike."""
 
+Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$", max_length=50)]
+"""An address range, `10.0.0.0/8`, or one address."""
+
 Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2)]
 """As Kubernetes writes them: `1h30m`, `45s`."""
 
@@ -96,6 +99,7 @@ def legible_data(value: Any) -> Any:
 
 __all__ = [
     "ApiModel",
+    "Cidr",
     "Duration",
     "Field",
     "Message",

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from swarmrun.api.base import ApiModel, Usd, seconds, usd
-from swarmrun.api.egress import check_egress
+from swarmrun.api.egress import check_egress, merged
 from swarmrun.api.plan import Criterion, Plan
 from swarmrun.api.run import Budget, Gate, Mode, Publish, Repository, SandboxOptions, SwarmRun
 from swarmrun.api.swarmclass import AgentRole, ModelTier, PodSettings, SwarmClass, Tier
@@ -244,14 +244,14 @@ def _sandbox(
                 f"spec.sandbox.resources.{name} is {mine}, SwarmClass {cls.metadata.name} allows at most {ceiling}",
                 field=f"spec.sandbox.resources.{name}",
             )
-    merged = limits.model_copy(update=asked.resources.model_dump(exclude_none=True))
+    resources = limits.model_copy(update=asked.resources.model_dump(exclude_none=True))
     env = {e.name: e for e in [*given.env, *asked.env]}
     return SandboxOptions(
         image=asked.image or given.image,
         setup=asked.setup or given.setup,
-        resources=merged,
+        resources=resources,
         env=list(env.values()),
-        egress=asked.egress if asked.egress != type(asked.egress)() else given.egress,
+        egress=merged(asked.egress, given.egress),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from swarmrun.api import API_VERSION
-from swarmrun.api.base import ApiModel, Duration, Name, RepoPath, TaskId, Usd
+from swarmrun.api.base import ApiModel, Cidr, Duration, Name, RepoPath, TaskId, Usd
 from swarmrun.api.plan import Contract, Criterion, Plan, Task
 from swarmrun.api.status import SwarmRunStatus
 
@@ -125,9 +125,11 @@ class EnvVar(ApiModel):
 class EgressRule(ApiModel):
     """One allowed destination (clusters only; a local sandbox has all of the network or none)."""
 
-    cidr: Annotated[str, StringConstraints(max_length=50)] = ""
+    cidr: Cidr
     """Addresses, e.g. `10.0.0.0/8`."""
-    ports: Annotated[list[int], Field(max_length=20)] = Field(default_factory=list[int])
+    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=20)] = Field(
+        default_factory=list[int]
+    )
     """TCP ports. Default: all."""
 
 
@@ -135,11 +137,14 @@ class Egress(ApiModel):
     """The network a sandbox may reach. Default: none."""
 
     enabled: bool = False
-    """Any destination."""
+    """Any destination; the class's egress proxy alone, where it names one."""
     dns: bool = False
     """Names may be resolved. Default: no."""
     allow: Annotated[list[EgressRule], Field(max_length=50)] = Field(default_factory=list[EgressRule])
     """Destinations besides `enabled`."""
+    setup_only: bool = False
+    """What is granted holds for `setup` commands and is closed before an agent's first command. Also true
+    where the class says so. Default: it holds as long as the sandbox does."""
 
 
 class SandboxOptions(ApiModel):
@@ -155,6 +160,11 @@ class SandboxOptions(ApiModel):
     env: Annotated[list[EnvVar], Field(max_length=100)] = Field(default_factory=list[EnvVar])
     """Environment of agents' commands."""
     egress: Egress = Field(default_factory=Egress)
+
+    @property
+    def opens_for_setup(self) -> bool:
+        """Whether set-up commands have a network that agents do not have."""
+        return self.egress.setup_only and bool(self.setup)
 
 
 class Gate(ApiModel):

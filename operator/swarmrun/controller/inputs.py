@@ -29,4 +29,5 @@ def run_input(snapshot: Snapshot) -> RunInput:
         max_fix_rounds=snapshot.max_fix_rounds,
         samples=snapshot.samples,
         guards=snapshot.guards,
+        setup_only=snapshot.sandbox.opens_for_setup,
     )

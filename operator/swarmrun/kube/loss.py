@@ -19,8 +19,8 @@ kubelet's own words. Causes and texts were seen on Kubernetes 1.35 with containe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -33,6 +33,8 @@ class PodState:
     reason: str = ""
     message: str = ""
     ip: str = ""
+    """While it runs."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """While it runs."""
     look_at_events: bool = False
     """Nothing on the status says why it has not started, or why it ended."""
@@ -79,7 +81,7 @@ def read_pod(pod: Json) -> PodState:
     if waiting := state.get("waiting"):
         return _waiting(name, waiting)
     if "running" in state and status.get("podIP"):
-        return PodState("Running", ip=status["podIP"])
+        return PodState("Running", ip=status["podIP"], labels=meta.get("labels") or {})
     return _pending(name, status)
 
 

@@ -16,7 +16,7 @@ from swarmrun.orchestration.flow import Host, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
 from swarmrun.orchestration.perform import failure_text, perform, perform_all, told, waiting
-from swarmrun.orchestration.sandboxes import provide
+from swarmrun.orchestration.sandboxes import OUTGROWN, provide
 from swarmrun.orchestration.size import fitted
 from swarmrun.report import AgentRecord, RunReport
 from swarmrun.steps import (
@@ -320,6 +320,7 @@ class Desk(Host):
     ) -> Work[Any]:
         """A step in the integration sandbox; a lost one is replaced and the step runs again."""
         losses = 0
+        cause = said = ""
         while losses < MAX_BOX_LOSSES:
             yield from self.open_box(commit, setup=setup)
             result: Result[Any] = yield from self.perform(step, given(self.box))
@@ -329,11 +330,22 @@ class Desk(Host):
                 self.fail(result.failed)
             self.box_lost()
             losses += result.failed.reason != GONE
+            cause, said = result.failed.reason, result.failed.message
+        mend = f" ({OUTGROWN[cause]})" if cause in OUTGROWN else ""
         raise RunEnded(
             Phase.FAILED,
-            "SandboxLost",
-            f"the integration sandbox was lost {MAX_BOX_LOSSES} times in {step.name}",
+            cause if mend else "SandboxLost",
+            f"the integration sandbox was lost {MAX_BOX_LOSSES} times in {step.name}, the last time: {said}{mend}",
         )
+
+    def give_box_back(self) -> Work[None]:
+        """The next step in it gets a fresh one."""
+        if self.box_ready:
+            yield from self.perform(
+                RELEASE,
+                Release(run=self.given.run, task=self.box.task, attempt=1, generation=self.box.generation),
+            )
+            self.box_lost()
 
     def box_lost(self) -> None:
         self.box = self.box.model_copy(update={"generation": self.box.generation + 1})
@@ -358,13 +370,8 @@ class Desk(Host):
             answer = self.mail.answers.get(what)
             return answer is not None and str(answer.get("bound") or bound) == bound
 
-        if self.box_ready:
-            # Nobody knows for how long: no sandbox is held meanwhile.
-            yield from self.perform(
-                RELEASE,
-                Release(run=self.given.run, task=self.box.task, attempt=1, generation=self.box.generation),
-            )
-            self.box_lost()
+        # Nobody knows for how long: no sandbox is held meanwhile.
+        yield from self.give_box_back()
         yield Until(answered)
         self.approving = ""
         answer = self.mail.answers[what]

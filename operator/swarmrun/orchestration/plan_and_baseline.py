@@ -32,7 +32,8 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
         # Nothing to read and nothing that could have failed before: set-up waits for the scaffold.
         accepted: AcceptedPlan = yield from plan(desk)
     else:
-        yield from desk.open_box(desk.preflight.base_commit, setup=False)
+        # Beside a set-up that has a network of its own no planner reads: then set-up comes first.
+        yield from desk.open_box(desk.preflight.base_commit, setup=desk.given.setup_only)
         accepted, _ = yield from beside(plan(desk), baseline(desk))
     for round_number in range(1, ROUNDS + 1):
         take(desk, accepted)
@@ -53,6 +54,10 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
             raise RunEnded(Phase.FAILED, "InvalidPlan", complaint)
         evidence = yield from desk.evidence("scaffold", complaint)
         accepted = yield from plan(desk, evidence=evidence)
+    if desk.preflight.empty and desk.given.setup_only:
+        # The step left set-up out; what fails in it is to be known before anybody works.
+        yield from desk.give_box_back()
+        yield from desk.open_box(desk.integration, setup=True)
     if desk.given.plan_approval:
         yield from desk.approval("plan", accepted.status.hash)
     return accepted
@@ -89,7 +94,7 @@ def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
     """One attempt of the planner; at a re-plan `kept` names the tasks that stay as they are."""
     blank = desk.preflight.empty and not kept
     if not blank:
-        yield from desk.open_box(desk.integration, setup=False)
+        yield from desk.open_box(desk.integration, setup=desk.given.setup_only)
     allowance = desk.left_for_helpers()
     desk.planners += 1
     result: AgentResult = yield from desk.agent(
