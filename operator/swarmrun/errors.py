@@ -5,7 +5,8 @@ SwarmRunError
 │   ├── RateLimited             … not before `retry_after` seconds have passed
 │   ├── ModelUnavailable        time-out, 5xx, connection refused, stream cut off
 │   ├── RemoteUnavailable       the git remote or its host does not answer
-│   └── StorageUnavailable      artifact store or disk (a full disk is found here)
+│   ├── StorageUnavailable      artifact store or disk (a full disk is found here)
+│   └── WaitingForCapacity      a cap on sandboxes: the run starts when others have ended
 ├── SandboxLost                 this sandbox will not come back: replace it, do not retry
 └── PermanentError              a retry cannot help: told to the user, work stops
     ├── InvalidResource         what the user wrote; `field` names the place
@@ -75,6 +76,10 @@ class RemoteUnavailable(TransientError):
 
 class StorageUnavailable(TransientError):
     """An artifact could not be written or read back."""
+
+
+class WaitingForCapacity(TransientError):
+    """No sandboxes are free for another run."""
 
 
 class SandboxLost(SwarmRunError):

@@ -57,6 +57,10 @@ class RunReport(ReportModel):
     waiting_for: str = ""
     """`plan` or `publish` while an approval is awaited; `model`, `remote` while an outage is waited out."""
     suspended: bool = False
+    granted: int = 0
+    """Sandboxes that it was told it may hold at once."""
+    sandboxes: int | None = None
+    """What it may still need of them; None: not said yet."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     isolation: str = ""

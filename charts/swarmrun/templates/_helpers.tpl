@@ -87,6 +87,7 @@ spec:
         - {name: SWARMRUN_OPERATOR_IMAGE, value: {{ include "swarmrun.image" $ | quote }}}
         - {name: SWARMRUN_BRAIN_LABELS, value: "app.kubernetes.io/name=swarmrun-operator,app.kubernetes.io/instance={{ $.Release.Name }}"}
         - {name: SWARMRUN_NAMESPACES, value: {{ join "," $.Values.watchNamespaces | quote }}}
+        - {name: SWARMRUN_MAX_SANDBOXES, value: {{ $.Values.maxSandboxes | int | quote }}}
         - {name: SWARMRUN_WORKER_THREADS, value: {{ $.Values.threads | quote }}}
         - {name: SWARMRUN_LOG, value: {{ $.Values.logLevel }}}
         - name: SWARMRUN_NAMESPACE

@@ -54,6 +54,9 @@ class Snapshot(ApiModel):
 
     run: str
     """Instance id of the orchestration."""
+    class_name: str = ""
+    max_sandboxes: int | None = None
+    """The class's cap, over all its runs."""
     name: str
     namespace: str = "default"
     generation: int = 1
@@ -130,6 +133,8 @@ def resolve(
     _at_most("spec.parallelism", parallelism, given.parallelism, cls)
     return Snapshot(
         run=instance,
+        class_name=cls.metadata.name,
+        max_sandboxes=given.max_sandboxes,
         name=run.metadata.name,
         namespace=run.metadata.namespace,
         generation=run.metadata.generation,

@@ -244,6 +244,8 @@ class ObjectMeta(ApiModel):
     """Counts changes of the spec."""
     uid: str = ""
     """Given by the API server; empty locally."""
+    creation_timestamp: str = ""
+    """RFC 3339, given by the API server; empty locally."""
     labels: dict[str, str] = Field(default_factory=dict[str, str])
     """Free labels."""
     annotations: dict[str, str] = Field(default_factory=dict[str, str])

@@ -219,6 +219,9 @@ class SwarmClassSpec(ApiModel):
     """No run gets more; also the default where a run says nothing."""
     parallelism: Annotated[int, Field(ge=1, le=100)] = 4
     """Agents of one run at work at once, at most."""
+    max_sandboxes: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    """Sandboxes of all runs of this class together, at once; a run waits (WaitingForCapacity) until two are free.
+    Default: no cap but the operator's."""
     gates: Annotated[list[Gate], Field(max_length=20)] = Field(default_factory=list[Gate])
     """For runs that name none. Default: what the repository shows."""
     judge: JudgeDefaults = Field(default_factory=JudgeDefaults)

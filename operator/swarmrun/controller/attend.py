@@ -21,6 +21,7 @@ from swarmrun.api.status import SwarmRunStatus
 from swarmrun.controller.happenings import happenings
 from swarmrun.controller.kube import Gone, Kube
 from swarmrun.controller.reconcile import Memory, Outcome, Reconciler, status_of
+from swarmrun.controller.wanted import uid_of
 from swarmrun.errors import SwarmRunError
 
 WRITE_SECONDS = 2.0
@@ -117,6 +118,7 @@ class Attendants:
         """Looks once; returns the seconds until the next time."""
         body = attended.memory.body
         outcome: Outcome = await self.on_thread(self._reconciler.reconcile, attended.memory, self.classes)
+        self._let_in()
         before, after = attended.memory.status, outcome.status
         if after != before:
             early = attended.written_at + WRITE_SECONDS - time.monotonic()
@@ -135,8 +137,16 @@ class Attendants:
             except SwarmRunError as exc:  # an Event is a courtesy; a terminating namespace takes none
                 log.info("%s: no Event %s: %s", _name(body), happening.reason, exc)
 
+    def _let_in(self) -> None:
+        """Wakes those who wait for sandboxes when some were given back."""
+        for instance in self._reconciler.to_wake():
+            if waiting := self.attended.get(uid_of(instance)):
+                waiting.wake.set()
+
     def _leave(self, uid: str, attended: Attended) -> None:
         self.attended.pop(uid, None)
+        self._reconciler.gone(attended.memory)
+        self._let_in()
         self.missing.set()
         if attended.task is not asyncio.current_task() and attended.task is not None:
             attended.task.cancel()

@@ -6,8 +6,8 @@ from swarmrun.api.resolve import Snapshot
 from swarmrun.orchestration.inputs import RunInput
 
 
-def run_input(snapshot: Snapshot) -> RunInput:
-    """The decisions' parameters out of the snapshot."""
+def run_input(snapshot: Snapshot, *, granted: int = 0) -> RunInput:
+    """The decisions' parameters out of the snapshot. `granted`: sandboxes it may hold at once, 0 for no cap."""
     return RunInput(
         run=snapshot.run,
         name=snapshot.name,
@@ -21,6 +21,9 @@ def run_input(snapshot: Snapshot) -> RunInput:
         publish_partial=snapshot.publish.partial,
         publish_task_branches=snapshot.publish.task_branches,
         parallelism=snapshot.parallelism,
+        class_name=snapshot.class_name,
+        max_sandboxes=snapshot.max_sandboxes,
+        granted=granted,
         tokens=snapshot.limits.tokens,
         cost=snapshot.limits.cost,
         duration_seconds=snapshot.limits.duration_seconds,

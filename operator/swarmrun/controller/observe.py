@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from durabletask.client import OrchestrationStatus
+from pydantic import ValidationError
 
 from swarmrun.api.status import Phase
+from swarmrun.controller.capacity import Claim
 from swarmrun.controller.usage import working
+from swarmrun.controller.wanted import uid_of
 from swarmrun.errors import NotFound
+from swarmrun.orchestration.inputs import RunInput
 from swarmrun.report import AgentProgress, RunReport
 
 ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)
@@ -56,6 +61,21 @@ def look(client: Client, instance: str, name: str, known: Seen | None = None) ->
         return known
     progress = {i: AgentProgress.model_validate_json(t) for i, t in agents.items()}
     return Seen(report, progress, ended, raw)
+
+
+def at_work(states: Iterable[Any]) -> Iterator[tuple[Claim, int]]:
+    """Of the engine's states (with inputs): runs that have not ended, and how many sandboxes each holds."""
+    for state in states:
+        if not uid_of(state.instance_id) or state.runtime_status in ENDED:
+            continue
+        try:
+            given = RunInput.model_validate_json(state.serialized_input or "{}")
+            report = _report(state.serialized_custom_status or "", state.instance_id, given.name)
+        except ValidationError:
+            continue  # a stranger's
+        granted = max(given.granted, report.granted) or given.parallelism + 1
+        claim = Claim("", state.instance_id, given.class_name, given.max_sandboxes, given.parallelism + 1)
+        yield claim, granted if report.sandboxes is None else report.sandboxes
 
 
 def _report(text: str, instance: str, name: str) -> RunReport:

@@ -7,11 +7,16 @@ import logging
 import signal
 from typing import Any, Literal
 
+import grpc
+from durabletask.client import OrchestrationQuery
+
 from swarmrun.activities.registry import activities
 from swarmrun.api import GROUP
 from swarmrun.controller.attend import Attendants
+from swarmrun.controller.capacity import Capacity
 from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
+from swarmrun.controller.observe import at_work
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.sweep import Sweep
@@ -85,7 +90,9 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         if lease:
             await lease.acquire()
             background.append(asyncio.create_task(lease.keep(stop)))
-        reconciler = Reconciler(client, worlds)
+        capacity = Capacity(settings.max_sandboxes)
+        await _restore(capacity, client)
+        reconciler = Reconciler(client, worlds, capacity)
         attendants = Attendants(reconciler, kube)
         await _show_classes(kube, attendants)
         sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
@@ -104,6 +111,19 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         if lease and not stop.is_set():
             await lease.release()
         await api.close()
+
+
+async def _restore(capacity: Capacity, client: Any) -> None:
+    """Before anybody is let in: what runs at work hold already."""
+    query = OrchestrationQuery(fetch_inputs_and_outputs=True)
+    while True:
+        try:
+            capacity.restore(at_work(await asyncio.to_thread(client.get_all_orchestration_states, query)))
+        except (SwarmRunError, grpc.RpcError) as exc:
+            log.warning("the engine cannot be asked what is at work: %s", exc)
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
+        return
 
 
 async def _show_classes(kube: Kube, attendants: Attendants) -> None:

@@ -16,17 +16,18 @@ import grpc
 from durabletask.client import OrchestrationQuery
 from pydantic import ValidationError
 
-from swarmrun.api.resolve import resolve
+from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.capacity import Capacity, Claim
 from swarmrun.controller.classes import choose, explain
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
-from swarmrun.controller.wanted import Said, Wanted, instance_of, misses, wanted, words
+from swarmrun.controller.wanted import Mail, Said, Wanted, instance_of, misses, wanted, words
 from swarmrun.controller.worlds import Worlds
 from swarmrun.durable.channel import LocalError
-from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
+from swarmrun.errors import InvalidResource, NotFound, SwarmRunError, WaitingForCapacity
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
 
@@ -77,9 +78,12 @@ class Outcome:
 
 
 class Reconciler:
-    def __init__(self, engine: Engine, worlds: Worlds) -> None:
+    def __init__(self, engine: Engine, worlds: Worlds, capacity: Capacity | None = None) -> None:
         self._engine = engine
         self._worlds = worlds
+        self.capacity = capacity or Capacity()
+        self._room_made = False
+        """Sandboxes were given back since `to_wake` was asked."""
 
     def reconcile(self, memory: Memory, classes: Mapping[str, Mapping[str, Any]]) -> Outcome:
         """Never raises what a person or a broken engine can cause: the status says it."""
@@ -98,9 +102,12 @@ class Reconciler:
         try:
             return self._work(memory, body, run, asked, classes)
         except InvalidResource as exc:
+            self._leave(instance)
             return self._shown(memory, refused(body, exc, instance), None)
         except (SwarmRunError, grpc.RpcError) as exc:
             memory.said = Said()  # what was to be said may not have come through
+            if not isinstance(exc, WaitingForCapacity):
+                self.capacity.withdraw(instance)
             return self._shown(memory, self._waiting(memory, run, instance, exc), RARELY)
 
     # ------------------------------------------------------------ a run at work
@@ -117,11 +124,13 @@ class Reconciler:
             seen = look(self._engine, memory.instance, run.metadata.name, memory.seen)
         except NotFound:
             if asked.cancelled is not None:
+                self._leave(memory.instance)
                 return self._shown(memory, _cancelled(run, memory.instance), None)
             self._begin(run, memory.instance, asked.attempt, classes)
             memory.said, memory.seen = Said(), None
             seen = look(self._engine, memory.instance, run.metadata.name)
         mails = [] if seen.ended else words(asked, seen.report, memory.said)
+        mails += self._share(memory.instance, seen)
         for mail in mails:
             self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)
         if seen.ended and (memory.seen is None or not memory.seen.ended):
@@ -142,15 +151,63 @@ class Reconciler:
         self, run: SwarmRun, instance: str, attempt: int, classes: Mapping[str, Mapping[str, Any]]
     ) -> None:
         cls = choose(run.spec.class_name, classes)
-        snapshot = self._worlds.begin(resolve(run, cls, instance=instance, attempt=attempt))
+        snapshot = resolve(run, cls, instance=instance, attempt=attempt)
+        granted = self._admit(snapshot, run)
+        snapshot = self._worlds.begin(snapshot)
         try:
             self._engine.schedule_new_orchestration(
-                "run", input=run_input(snapshot).model_dump(mode="json"), instance_id=instance
+                "run",
+                input=run_input(snapshot, granted=granted).model_dump(mode="json"),
+                instance_id=instance,
             )
         except grpc.RpcError as exc:
             # An earlier call whose answer was lost.
             if getattr(exc, "code", lambda: None)() != grpc.StatusCode.ALREADY_EXISTS:
                 raise
+
+    # ------------------------------------------------------------ sandboxes
+
+    def _admit(self, snapshot: Snapshot, run: SwarmRun) -> int:
+        """Sandboxes that it may hold. Raises WaitingForCapacity."""
+        claim = Claim(
+            created=run.metadata.creation_timestamp,
+            instance=snapshot.run,
+            class_name=snapshot.class_name,
+            class_cap=snapshot.max_sandboxes,
+            wanted=snapshot.parallelism + 1,
+        )
+        granted = self.capacity.admit(claim)
+        if not granted:
+            raise WaitingForCapacity(self.capacity.why(claim))
+        self._room_made = True  # perhaps for the next one, too
+        return granted
+
+    def _share(self, instance: str, seen: Seen) -> list[Mail]:
+        """Gives back what the run needs no more, and hands it more where it could use that and nobody waits."""
+        if seen.ended:
+            self._leave(instance)
+            return []
+        report = seen.report
+        if report.sandboxes is None:
+            return []
+        if self.capacity.needs(instance, report.granted, report.sandboxes):
+            self._room_made = True
+        more = self.capacity.grow(instance) if report.phase is Phase.RUNNING else 0
+        return [{"kind": "grant", "sandboxes": more}] if more else []
+
+    def to_wake(self) -> list[str]:
+        """Runs (by instance) that wait for sandboxes and should be looked at, since some were given back."""
+        made, self._room_made = self._room_made, False
+        return self.capacity.next() if made else []
+
+    def gone(self, memory: Memory) -> None:
+        """The resource has gone. A run of it that works keeps what it holds until the sweep has ended it."""
+        if memory.seen is None:
+            self._leave(memory.instance)
+
+    def _leave(self, instance: str) -> None:
+        if self.capacity.leave(instance):
+            self._room_made = True
 
     # ------------------------------------------------------------ before and after
 
@@ -169,6 +226,7 @@ class Reconciler:
 
     def forget(self, instance: str) -> None:
         """Removes volumes, artifacts and history of an ended run. Idempotent."""
+        self._leave(instance)
         self._worlds.remove(instance)
         # A purge that is recursive leaves agents alone on the embedded engine.
         for agent in self._engine.get_all_orchestration_states(

@@ -16,6 +16,7 @@
 | `SWARMRUN_LEASE` | name of the Lease that the controller holds while it works; empty: none | empty |
 | `SWARMRUN_NAMESPACE`, `SWARMRUN_IDENTITY` | the operator's own namespace; its Pod's name | `default`, host name |
 | `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
+| `SWARMRUN_MAX_SANDBOXES` | of all runs together, at once; at least 2; empty: no cap | empty |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
 """
 
@@ -52,6 +53,7 @@ class OperatorSettings:
     identity: str = ""
     probe_port: int = 8080
     threads: int = 64
+    max_sandboxes: int | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> OperatorSettings:
@@ -85,6 +87,7 @@ class OperatorSettings:
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
             probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
+            max_sandboxes=_cap(env, "SWARMRUN_MAX_SANDBOXES"),
         )
 
 
@@ -98,6 +101,16 @@ def _one_of(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise InvalidResource(f"{name} is {value!r}", mend=f"one of {', '.join(allowed)}")
     return value
+
+
+def _cap(env: Mapping[str, str], name: str) -> int | None:
+    """0 or empty: none."""
+    cap = _number(env, name, 0)
+    if cap == 1:
+        raise InvalidResource(
+            f"{name} is 1", mend="a run needs two sandboxes at the same time: 2 or more, or 0 for no cap"
+        )
+    return cap or None
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:

@@ -86,6 +86,8 @@ class Desk(Host):
         """Agents at work, by instance id."""
         self.promised: dict[str, tuple[str, budget.Allowance]] = {}
         """Role of each, and what it may use."""
+        self.most_agents = given.parallelism
+        """At work at once: never more than there are tasks; none once the last has ended."""
         self.approving = ""
         """`plan` or `publish` while an approval is awaited."""
         self.message = ""
@@ -145,6 +147,17 @@ class Desk(Host):
     def settled(self) -> None:
         self.publish_status()
 
+    # ------------------------------------------------------------ sandboxes
+
+    @property
+    def granted(self) -> int:
+        """Sandboxes that may be held at once, the integration sandbox with them."""
+        return max(self.given.granted or self.given.parallelism + 1, self.mail.granted)
+
+    @property
+    def agents_at_once(self) -> int:
+        return min(self.most_agents, self.granted - 1)
+
     # ------------------------------------------------------------ the report
 
     def show(self, phase: Phase, message: str = "") -> None:
@@ -158,6 +171,9 @@ class Desk(Host):
         report = self.report
         report.suspended = self.suspended
         report.integration = self.integration
+        report.granted = self.granted
+        # The result, once approved, is published without one.
+        report.sandboxes = 0 if self.approving == "publish" else 1 + self.agents_at_once
         report.message = next(iter(self.waits.values()), self.message)
         report.waiting_for = self.approving or next((WAITS_FOR.get(step, "") for step in self.waits), "")
         self.ctx.set_custom_status(fitted(report))

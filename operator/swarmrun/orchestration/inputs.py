@@ -36,6 +36,11 @@ class RunInput(RunRef):
     publish_partial: bool = False
     publish_task_branches: bool = False
     parallelism: int = 4
+    class_name: str = ""
+    max_sandboxes: int | None = None
+    """The class's cap over all its runs: for the controller, which hands out what is free."""
+    granted: int = 0
+    """Sandboxes that it may hold at once; 0: as many as `parallelism` needs."""
     tokens: int = 4_000_000
     cost: str | None = None
     duration_seconds: int = 7200

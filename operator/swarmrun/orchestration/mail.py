@@ -30,6 +30,8 @@ class Mail:
         carried = carried or {}
         self.cancelled: dict[str, Any] | None = carried.get("cancelled")
         self.suspended: bool = bool(carried.get("suspended"))
+        self.granted: int = int(carried.get("granted") or 0)
+        """Sandboxes that the run may hold at once, where more were granted than at its start."""
         self.answers: dict[str, dict[str, Any]] = dict(carried.get("answers") or {})
         """`plan` or `publish` → the last approval or rejection."""
         self.news: list[str] = list(carried.get("news") or [])
@@ -53,6 +55,7 @@ class Mail:
         return {
             "cancelled": self.cancelled,
             "suspended": self.suspended,
+            "granted": self.granted,
             "answers": self.answers,
             "news": self.news,
             "known": self._known,
@@ -67,6 +70,9 @@ class Mail:
             self.cancelled = self.cancelled or message
         elif kind in ("suspend", "resume"):
             self.suspended = kind == "suspend"
+        elif kind == "grant":
+            number = message.get("sandboxes")
+            self.granted = max(self.granted, number if isinstance(number, int) else 0)
         elif kind in ("approve", "reject"):
             self.answers[str(message.get("what"))] = message
         elif kind == "news":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.orchestration import budget, plan_and_baseline
 from swarmrun.orchestration.batches import start_merge
@@ -26,15 +28,16 @@ from swarmrun.steps import (
 def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
     board = Board(desk, ground=desk.integration)
     take_plan(board, plan)
+    desk.most_agents = min(desk.most_agents, max(1, len(board.items)))
     desk.show(Phase.RUNNING)
     while True:
         start_ready(board)
         start_merge(board)
         flows = [*board.workers, *([board.merge] if board.merge else [])]
         if flows:
-            # What waits for a resume must not wait for the next agent as well.
-            held = desk.mail.suspended
-            yield Race(flows, lambda held=held: held and not desk.mail.suspended)
+            # What waits for a resume, or for a sandbox, must not wait for the next agent as well.
+            held, allowed = desk.mail.suspended, desk.agents_at_once
+            yield Race(flows, partial(_may_start, desk, held, allowed))
             settle(flows)
             board.workers = [f for f in board.workers if not f.done]
             if board.merge and board.merge.done:
@@ -42,6 +45,7 @@ def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
             continue
         blocked = [i for i in board.items.values() if i.state == "waiting"]
         if not blocked:
+            desk.most_agents = 0
             return board
         if startable(board):
             yield Until(lambda: not desk.mail.suspended)
@@ -51,6 +55,10 @@ def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
         else:
             for item in blocked:
                 skip(board, item)
+
+
+def _may_start(desk: Desk, held: bool, allowed: int) -> bool:
+    return (held and not desk.mail.suspended) or desk.agents_at_once > allowed
 
 
 def take_plan(board: Board, plan: AcceptedPlan) -> None:
@@ -86,7 +94,7 @@ def start_ready(board: Board) -> None:
     if desk.mail.suspended:
         return
     for item in startable(board):
-        if sum(1 for i in board.items.values() if i.state == "working") >= desk.given.parallelism:
+        if sum(1 for i in board.items.values() if i.state == "working") >= desk.agents_at_once:
             return
         waiting = [i.ref for i in board.items.values() if i.state == "waiting"]
         item.allowance = budget.share(item.ref, waiting, desk.left_for_tasks())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,8 +44,12 @@ class FakeEngine:
             raise self.broken
         assert orchestrator == "run"
         assert instance_id not in self.states
-        self.states[instance_id] = State(instance_id)
+        self.states[instance_id] = State(instance_id, serialized_input=json.dumps(input))
         return instance_id
+
+    def given(self, instance_id: str) -> Any:
+        """What an orchestration was started with."""
+        return json.loads(self.states[instance_id].serialized_input or "null")
 
     def raise_orchestration_event(self, instance_id: str, event_name: str, *, data: Any) -> None:
         assert event_name == "mail"

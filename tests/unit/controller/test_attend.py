@@ -46,6 +46,12 @@ class Steps:
         score = self.scores.pop(0) if len(self.scores) > 1 else self.scores[0]
         return Outcome(SwarmRunStatus(phase=Phase.RUNNING, score=score), None)
 
+    def to_wake(self) -> list[str]:
+        return []
+
+    def gone(self, memory: Any) -> None:
+        pass
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:

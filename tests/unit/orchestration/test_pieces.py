@@ -248,10 +248,27 @@ def test_news_that_arrives_twice_is_read_once_and_the_same_words_may_come_again(
 
 def test_words_of_strangers_are_passed_over():
     events = Events()
-    events.queue += ["hello", None, 3, ["cancel"], {}, {"kind": "cancle"}, {"kind": "news"}]
+    events.queue += [
+        "hello",
+        None,
+        3,
+        ["cancel"],
+        {},
+        {"kind": "cancle"},
+        {"kind": "news"},
+        {"kind": "grant"},
+    ]
     mail = Mail(events)  # type: ignore[arg-type]
     mail.take()
-    assert mail.close() == {"cancelled": None, "suspended": False, "answers": {}, "news": [], "known": []}
+    carried = mail.close()
+    assert carried == {
+        "cancelled": None,
+        "suspended": False,
+        "granted": 0,
+        "answers": {},
+        "news": [],
+        "known": [],
+    }
 
 
 def test_the_last_word_on_suspension_and_approval_counts_and_the_first_on_cancelling():
