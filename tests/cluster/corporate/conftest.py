@@ -58,6 +58,8 @@ class _Server:
         raise NotImplementedError
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # one who waits for a connection would still get one
         self._listener.close()
 
 
