@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from swarmrun.api import API_VERSION
-from swarmrun.api.base import ApiModel, Cidr, Duration, Name, RepoPath, TaskId, Usd
+from swarmrun.api.base import ApiModel, Cidr, Duration, Name, RepoPath, TaskId, Usd, rules
 from swarmrun.api.plan import Contract, Criterion, Plan, Task
 from swarmrun.api.status import SwarmRunStatus
 
@@ -20,7 +20,18 @@ class Mode(StrEnum):
     SWARM = "Swarm"
 
 
-Branch = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$")]
+Branch = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$"),
+    Field(
+        json_schema_extra=rules(
+            (
+                "!self.matches('^[-./]|[.][.]|//|/[.]|@[{]|[./]$|[.]lock(/|$)')",
+                "is no name of a branch that git takes (git check-ref-format)",
+            )
+        )
+    ),
+]
 
 
 class CredentialRef(ApiModel):
@@ -31,7 +42,20 @@ class CredentialRef(ApiModel):
 
 
 class Repository(ApiModel):
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    url: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=2000),
+        Field(
+            json_schema_extra=rules(
+                (
+                    "self.matches('^((https?|ssh)://[^[:space:]/?#]+/[^[:space:]]+|file:///[^[:space:]]+|/[^[:space:]]+"
+                    "|([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]+:[^:[:space:]]+)$')",
+                    "is no address of a repository: write https://host/owner/name, ssh://git@host/owner/name or "
+                    "git@host:owner/name",
+                )
+            )
+        ),
+    ]
     """https or ssh URL; http and local paths only where the class allows them (a local run does)."""
     branch: Branch | None = None
     """Base branch. Default: the remote's default branch. In an empty remote it is made (default `main`)."""
@@ -66,6 +90,23 @@ class Publish(ApiModel):
 class PlanSpec(ApiModel):
     """How the plan is made. With `tasks` the user gives it and the planner is skipped."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.tasks) || self.tasks.all(t, !has(t.dependsOn) || "
+                "sets.contains(self.tasks.map(u, u.id), t.dependsOn))",
+                "tasks[].dependsOn names a task that is not among tasks",
+            ),
+            (
+                "!has(self.tasks) || self.tasks.all(t, !has(t.dependsOn) || !(t.id in t.dependsOn))",
+                "tasks[].dependsOn: a task cannot depend on itself",
+            ),
+            (
+                "!has(self.contracts) || size(self.contracts) == 0 || (has(self.tasks) && size(self.tasks) > 0)",
+                "contracts go with tasks of your own: give tasks, or leave contracts to the planner",
+            ),
+        )
+    )
     approval: bool = False
     """Wait for an approval (`plan`) before any agent starts."""
     max_tasks: Annotated[int, Field(ge=1, le=100)] = 12

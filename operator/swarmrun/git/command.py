@@ -236,8 +236,10 @@ def _exchange(
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            ready = pipes.select(min(left, _TICK))
-            if not ready and process.poll() is not None:
+            # Asked before the pipes are: what git printed in its last moment is then in them already.
+            ended = process.poll() is not None
+            ready = pipes.select(0 if ended else min(left, _TICK))
+            if not ready and ended:
                 break  # a helper that outlives git on purpose (an ssh master, a credential cache) holds a pipe
             for key, _ in ready:
                 if feed and key.fileobj is feed:

@@ -15,12 +15,13 @@ from swarmrun.orchestration.agent import NAME as AGENT
 from swarmrun.orchestration.flow import Host, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
-from swarmrun.orchestration.perform import failure_text, perform, perform_all, told, waiting
+from swarmrun.orchestration.perform import begin, failure_text, perform, perform_all, told, waiting
 from swarmrun.orchestration.sandboxes import OUTGROWN, provide
 from swarmrun.orchestration.size import fitted
 from swarmrun.report import AgentRecord, RunReport
 from swarmrun.steps import (
     AMEND,
+    ENSURE,
     EVIDENCE,
     GONE,
     PREFLIGHT,
@@ -28,6 +29,7 @@ from swarmrun.steps import (
     RELEASE,
     SAMPLE,
     BoxRef,
+    Ensure,
     Evidence,
     Failed,
     Preflight,
@@ -78,6 +80,8 @@ class Desk(Host):
         """Commit of the integration branch."""
         self.box = BoxRef(run=given.run, task=INTEGRATION)
         self.box_ready = False
+        self.warming: task.Task[Any] | None = None
+        """The first look at it, which makes it."""
         self.plan_key = ""
         self.planners = 0
         """Attempts of the planner so far."""
@@ -320,6 +324,12 @@ class Desk(Host):
 
     # ------------------------------------------------------------ the integration sandbox
 
+    def warm_box(self) -> Work[None]:
+        """Lets the integration sandbox begin to start. What came of it `open_box` finds, a refusal too."""
+        yield from self.not_suspended()
+        self.warming = begin(self.ctx, ENSURE, Ensure(**self.box.model_dump(), setup="ahead"))
+        yield self.warming
+
     def open_box(self, commit: str, *, setup: bool) -> Work[None]:
         """Makes sure that the integration sandbox runs; what it holds is loaded by each step itself."""
         yield from self.not_suspended()
@@ -386,8 +396,9 @@ class Desk(Host):
             answer = self.mail.answers.get(what)
             return answer is not None and str(answer.get("bound") or bound) == bound
 
-        # Nobody knows for how long: no sandbox is held meanwhile.
-        yield from self.give_box_back()
+        # Nobody knows for how long: neither a sandbox nor the git Pod is held meanwhile.
+        yield from self.perform(RELEASE, Release(run=self.given.run))
+        self.box_lost()
         yield Until(answered)
         self.approving = ""
         answer = self.mail.answers[what]

@@ -17,9 +17,11 @@ O = TypeVar("O", bound=StepModel)  # noqa: E741
 RATE_LIMIT_TRIES = 200
 OUTAGE_TRIES = 40
 OTHER_TRIES = 5
+STARTING_TRIES = 600
 # An outage is waited out for a bit over an hour (40 tries, 2 minutes apart at most); a rate limit for longer,
-# since the other side says when to come back. Whatever else claims to be transient gets five tries. All three
-# are choices; the run's own duration ends the wait earlier.
+# since the other side says when to come back. Whatever else claims to be transient gets five tries. A git Pod is
+# asked for about once a second: ten minutes for an image to be pulled and a node to be found. All four are choices;
+# the run's own duration ends the wait earlier.
 LONGEST_WAIT = 120.0
 
 OnWait = Callable[[str, float, Failed], None]
@@ -111,18 +113,21 @@ _HINTS = {
 
 def waiting(step: str, pause: float, failed: Failed) -> str:
     """One line about a wait, with what the reader may look at. Pure."""
-    return f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message[:300]}{_HINTS.get(failed.kind, '')}"
+    hint = "" if failed.reason == "GitPodStarting" else _HINTS.get(failed.kind, "")
+    return f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message[:300]}{hint}"
 
 
 def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
     """Seconds to wait before the next try, None when there is none. Pure."""
     if failed is None or not failed.retryable:
         return None
-    limit = {
+    limits = {
         "RateLimited": RATE_LIMIT_TRIES,
         "ModelUnavailable": OUTAGE_TRIES,
         "RemoteUnavailable": OUTAGE_TRIES,
-    }.get(failed.kind or failed.reason, OTHER_TRIES)
+        "GitPodStarting": STARTING_TRIES,
+    }
+    limit = limits.get(failed.reason) or limits.get(failed.kind, OTHER_TRIES)
     if tries >= limit:
         return None
     if failed.retry_after is not None:

@@ -10,7 +10,7 @@ from durabletask import task
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, work
 from swarmrun.orchestration.desk import Desk, RunEnded, outcome
-from swarmrun.orchestration.flow import Orchestration, Work, drive
+from swarmrun.orchestration.flow import Orchestration, Work, beside, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
 from swarmrun.orchestration.perform import begin
@@ -39,6 +39,8 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
         cancelled = stop.reason == "Cancelled"
         end = RunEnded(Phase.CANCELLED if cancelled else Phase.FAILED, stop.reason, stop.message)
     yield from wind_down(desk, end)
+    if desk.warming is not None and not desk.warming.is_complete:
+        yield desk.warming  # or its Pod would come after those of the run were removed
     yield task.when_any([begin(ctx, RELEASE, Release(run=desk.given.run))])
     report = desk.report
     report.reason, report.finished_at = end.reason, desk.now()
@@ -51,7 +53,10 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
 
 def phases(desk: Desk) -> Work[None]:
     desk.show(Phase.PENDING, "looks at the repository")
-    found: Preflight = yield from desk.must(PREFLIGHT, RunRef(run=desk.given.run))
+    # In vain where the preflight ends the run; else the two Pods start side by side.
+    found: Preflight = (yield from beside(desk.must(PREFLIGHT, RunRef(run=desk.given.run)), desk.warm_box()))[
+        0
+    ]
     desk.preflight, desk.integration = found, found.base_commit
     desk.report.base_branch, desk.report.base_commit = found.base_branch, found.base_commit
     if found.already_published:

@@ -49,6 +49,19 @@ def test_a_helper_that_outlives_git_is_not_waited_for(work):
     assert time.monotonic() - started < 6
 
 
+def test_what_git_prints_in_its_last_moment_is_not_lost(work, monkeypatch):
+    # Of many processes on few cores this one may wait long between looking at the pipes and at git.
+    poll = subprocess.Popen.poll
+
+    def late(process):
+        if process.returncode is None:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return poll(process)
+
+    monkeypatch.setattr(subprocess.Popen, "poll", late)
+    assert git("stub", config=alias("sleep 0.2; echo done"), cwd=work.path).text == "done"
+
+
 def test_large_input_and_output_do_not_block_each_other(work):
     data = os.urandom(3_000_000)
     assert git("stub", config=alias("cat"), cwd=work.path, stdin=data).stdout == data

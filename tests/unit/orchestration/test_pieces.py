@@ -35,6 +35,7 @@ from swarmrun.orchestration.perform import (
     wait_before_retry,
     waiting,
 )
+from swarmrun.orchestration.sandboxes import MAX_POLLS
 from swarmrun.orchestration.size import LIMIT, fitted, size
 from swarmrun.report import AgentRecord, RunReport
 from swarmrun.steps import SAVE_REPORT, CallRef, Failed, TaskRef, UsageRecord
@@ -180,6 +181,15 @@ def test_waits_honour_the_other_side_else_they_double_up_to_a_bound():
 def test_every_kind_of_failure_has_an_end(kind, tries):
     assert wait_before_retry(failed(kind), tries - 1) is not None
     assert wait_before_retry(failed(kind), tries) is None
+
+
+def test_a_git_pod_may_take_as_long_to_start_as_a_sandbox():
+    starting = Failed(
+        reason="GitPodStarting", kind="RemoteUnavailable", message="m", retryable=True, retry_after=1
+    )
+    assert wait_before_retry(starting, MAX_POLLS - 1) == 1
+    assert wait_before_retry(starting, MAX_POLLS) is None
+    assert "url" not in waiting("preflight", 1, starting)
 
 
 def test_what_a_retry_cannot_mend_is_not_tried_again():

@@ -101,6 +101,26 @@ def test_what_is_published_already_is_not_done_again(stage):
     assert not stage.inputs("model_turn")
 
 
+def test_the_integration_sandbox_starts_while_the_remote_is_looked_at(stage):
+    stage.happy()
+    stage.before("preflight", lambda _: stage.until(lambda: stage.inputs("sandbox_ensure")) and None)
+    assert ended(stage.run()) == (Phase.SUCCEEDED, "Published")
+
+
+def test_a_run_that_preflight_ends_removes_its_sandbox_only_once_that_was_made(stage):
+    stage.happy()
+    door = stage.door()
+    stage.on("preflight", Failed(reason="PermissionDenied", message="may not push"))
+    stage.before("sandbox_ensure", lambda _: door.wait(10) and None)
+    stage.start()
+    noted = "orchestratorCompleted"
+    stage.until(lambda: stage.ended("preflight") and stage.engine.history("r1")[-1].HasField(noted))
+    assert not stage.inputs("sandbox_release")
+    door.set()
+    assert ended(stage.report()) == (Phase.FAILED, "PermissionDenied")
+    assert stage.inputs("sandbox_release")
+
+
 def test_what_preflight_finds_ends_the_run_before_a_token_is_spent(stage):
     stage.happy()
     stage.on("preflight", Failed(reason="PermissionDenied", message="may not push", mend="give it the right"))

@@ -67,6 +67,7 @@ class KubernetesProvider:
     """The sandboxes of one run. `master_key` gives each its token; `network` says who the brain is."""
 
     isolation = "pod"
+    logged = True
 
     def __init__(
         self,
@@ -333,6 +334,6 @@ class PodSandbox(SandboxClient):
         try:
             return await super()._call(op, arguments, payload, **more)
         except SandboxLost as exc:
-            if self._closed or op == "health":
+            if self._closed or op in ("health", "say"):
                 raise
             raise await self._provider.why_lost(self.id, exc) from exc
