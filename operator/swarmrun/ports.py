@@ -61,6 +61,8 @@ class SandboxState:
     message: str = ""
     cloned: bool = False
     """True when the volume was taken from `SandboxSpec.clone_of`."""
+    tells: bool = False
+    """Of one that starts: people may have to do something about its reason."""
     open: bool = False
     """Ready, and what was granted for set-up only can be reached: ask again with `setup` `done` before an agent
     works in it."""

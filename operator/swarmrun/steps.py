@@ -119,6 +119,8 @@ class Ensured(StepModel):
     reason: str = ""
     message: str = ""
     cloned: bool = False
+    tells: bool = False
+    """Of one that starts: people may have to do something about its reason."""
     open: bool = False
     """What was granted for set-up only can be reached."""
 

@@ -23,6 +23,7 @@ def ensure(world: RunWorld, given: Ensure) -> Ensured:
         reason=state.reason,
         message=state.message,
         cloned=state.cloned,
+        tells=state.tells,
         open=state.open,
     )
 

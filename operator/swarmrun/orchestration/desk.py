@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from swarmrun.steps import (
     EVIDENCE,
     GONE,
     PREFLIGHT,
+    PREPARE,
     PUBLISH,
     RELEASE,
     SAMPLE,
@@ -51,6 +53,16 @@ HELPERS = ("integrator", "fixer")
 """Roles that work on what is held back of the budget."""
 WAITS_FOR = {SAMPLE.name: "model", AMEND.name: "model", PREFLIGHT.name: "remote", PUBLISH.name: "remote"}
 """Whom the run itself waits for when such a step is tried again; agents say so on their own line."""
+POD = "pod"
+"""Waited for: a Pod of the run that does not start. The reason is then the Pod's own."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    message: str
+    on: str
+    """`model`, `remote`, `pod`, or nobody in particular."""
+    reason: str
 
 
 class RunEnded(Exception):
@@ -95,7 +107,7 @@ class Desk(Host):
         self.approving = ""
         """`plan` or `publish` while an approval is awaited."""
         self.message = ""
-        self.waits: dict[str, str] = {}
+        self.waits: dict[str, Wait] = {}
         """Step → why it is being waited with."""
         self.suspended = False
         """What agents and clock were told last."""
@@ -178,8 +190,11 @@ class Desk(Host):
         report.granted = self.granted
         # The result, once approved, is published without one.
         report.sandboxes = 0 if self.approving == "publish" else 1 + self.agents_at_once
-        report.message = next(iter(self.waits.values()), self.message)
-        report.waiting_for = self.approving or next((WAITS_FOR.get(step, "") for step in self.waits), "")
+        wait = next(iter(self.waits.values()), None)
+        report.message = wait.message if wait else self.message
+        report.waiting_for = self.approving or (wait.on if wait else "")
+        if report.finished_at is None:
+            report.reason = wait.reason if wait and wait.on == POD else ""
         self.ctx.set_custom_status(fitted(report))
 
     def note(self, text: str) -> None:
@@ -222,8 +237,11 @@ class Desk(Host):
 
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
         self.charge(failed.usage)
+        if failed.reason == "GitPodStarting":
+            return  # as every run's does
         self.note(f"{step} waited {pause:g} s: {failed.reason}")
-        self.waits[step] = waiting(step, pause, failed)
+        on = POD if step == ENSURE.name or failed.reason == "GitPodWaiting" else WAITS_FOR.get(step, "")
+        self.waits[step] = Wait(waiting(step, pause, failed), on, failed.reason)
 
     def charge(self, usage: UsageRecord | None) -> None:
         """Model calls that are no agent's (judge, amendments)."""
@@ -338,6 +356,8 @@ class Desk(Host):
         provided = yield from provide(
             self.ctx, self.box, commit=commit, branch=INTEGRATION, setup=setup, on_wait=self.on_wait
         )
+        for step in (ENSURE, PREPARE):
+            self.waits.pop(step.name, None)
         self.box, self.box_ready = provided.box, True
         self.report.isolation = provided.isolation or self.report.isolation
 

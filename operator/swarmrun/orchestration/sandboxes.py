@@ -10,7 +10,7 @@ from durabletask import task
 
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.perform import OnWait, perform, told
-from swarmrun.steps import ENSURE, PREPARE, BoxRef, Ensure, Ensured, Prepare, Prepared, Result
+from swarmrun.steps import ENSURE, PREPARE, BoxRef, Ensure, Ensured, Failed, Prepare, Prepared, Result
 
 POLL = timedelta(seconds=1)
 EARLY = (0.5, 0.3, 0.3, 0.3, 0.3, 0.3)
@@ -101,6 +101,7 @@ def _filled(
 def _ready(
     ctx: task.OrchestrationContext, box: BoxRef, clone_of: str, setup: Setup, on_wait: OnWait | None
 ) -> Work[Ensured]:
+    told_of = ""
     for look in range(MAX_POLLS):
         result: Result[Ensured] = yield from perform(
             ctx, ENSURE, Ensure(**box.model_dump(), clone_of=clone_of, setup=setup), on_wait
@@ -114,5 +115,9 @@ def _ready(
             raise SandboxFailed(result.ok.reason or "SandboxRefused", result.ok.message, result.ok.isolation)
         if result.ok.phase != "Starting":
             return result.ok
+        if on_wait and result.ok.tells and result.ok.reason != told_of:
+            told_of = result.ok.reason
+            on_wait(ENSURE.name, POLL.total_seconds(), Failed(reason=told_of, message=result.ok.message))
         yield ctx.create_timer(POLL * (EARLY[look] if look < len(EARLY) else 1))
-    raise SandboxFailed("SandboxNotReady", f"sandbox {box.id} did not start within {MAX_POLLS} s")
+    why = f": {told_of}" if told_of else ""
+    raise SandboxFailed("SandboxNotReady", f"sandbox {box.id} did not start within {MAX_POLLS} s{why}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarmrun.errors import (
@@ -26,6 +26,7 @@ from swarmrun.errors import (
 from swarmrun.kube import names
 from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import PodState, read_events, read_pod
+from swarmrun.kube.mends import with_mend
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.ports import SandboxSpec, SandboxState
 from swarmrun.sandbox.client import SandboxClient
@@ -91,6 +92,12 @@ class KubernetesProvider:
 
     async def ensure(self, spec: SandboxSpec) -> SandboxState:
         """Raises RemoteUnavailable when the API server does not answer."""
+        found = await self._ensure(spec)
+        if found.phase == "Refused":
+            return replace(found, message=with_mend(found.message, found.reason))
+        return found
+
+    async def _ensure(self, spec: SandboxSpec) -> SandboxState:
         try:
             state = await self._look(spec.id)
         except NotFound:
@@ -98,7 +105,7 @@ class KubernetesProvider:
                 return SandboxState("Lost", "Deleted", f"the Pod of sandbox {spec.id} was deleted")
             return await self._create(spec)
         if state.phase != "Running":
-            return SandboxState(state.phase, state.reason, state.message)
+            return SandboxState(state.phase, state.reason, state.message, tells=state.tells)
         return await self._usable(spec, state)
 
     async def connect(self, sandbox_id: str) -> SandboxClient:
