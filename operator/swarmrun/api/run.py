@@ -235,7 +235,14 @@ class JudgeSpec(ApiModel):
 
 
 class SwarmRunSpec(ApiModel):
-    goal: Annotated[str, StringConstraints(min_length=1), Field(json_schema_extra={"maxLength": 32 * 1024})]
+    goal: Annotated[
+        str,
+        StringConstraints(min_length=1),
+        Field(
+            json_schema_extra={"maxLength": 32 * 1024}
+            | rules(("self.matches('[^[:space:]]')", "is empty: say what is to be done"))
+        ),
+    ]
     """What is to be done, at most 32 KiB. Immutable once started."""
     repository: Repository
     """Where the work happens. Immutable once started."""

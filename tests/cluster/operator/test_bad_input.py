@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -84,6 +85,7 @@ def full(remote: str) -> str:
 @pytest.fixture
 def in_pods(kubectl: Any, operator: Any, tmp_path: Path) -> Iterator[Any]:
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    port = 20000 + secrets.randbelow(20000)
     it = type(operator)(
         tmp_path / "state",
         kubectl.namespace,
@@ -95,11 +97,21 @@ def in_pods(kubectl: Any, operator: Any, tmp_path: Path) -> Iterator[Any]:
             "SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev"
         ),
         SWARMRUN_NAMESPACE="swarmrun-system",
+        SWARMRUN_PROBE_PORT=str(port),
     )
     it.start()
+    # What follows is timed: its own start is not part of that.
+    kubectl.until(lambda: serves(f"http://127.0.0.1:{port}/healthz"))
     yield it
     it.close()
     print(it.log.read_text()[-4000:] if it.log.exists() else "")
+
+
+def serves(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -144,7 +156,13 @@ HUGE = {"resources": {"memory": "4Gi"}}
 
 WRONG = [
     # Told by the class.
-    Wrong("no class", "SwarmClassNotFound", ("none-such", "spec.className"), {"className": "none-such"}, waits=True),
+    Wrong(
+        "no class",
+        "SwarmClassNotFound",
+        ("none-such", "spec.className"),
+        {"className": "none-such"},
+        waits=True,
+    ),
     Wrong(
         "host",
         "RepositoryNotAllowed",
@@ -171,9 +189,19 @@ WRONG = [
         ("egressProxy.url names a host", "cidr of one address"),
         pods={"egressProxy": {"url": "http://proxy.example.com:3128", "cidr": "10.0.0.0/8"}},
     ),
-    Wrong("cycle", "InvalidPlan", ("depend", "a"), {
-        "plan": {"tasks": [PLAN["tasks"][0] | {"dependsOn": ["b"]}, PLAN["tasks"][0] | {"id": "b", "dependsOn": ["a"], "ownedPaths": ["b"]}]}
-    }),
+    Wrong(
+        "cycle",
+        "InvalidPlan",
+        ("depend", "a"),
+        {
+            "plan": {
+                "tasks": [
+                    PLAN["tasks"][0] | {"dependsOn": ["b"]},
+                    PLAN["tasks"][0] | {"id": "b", "dependsOn": ["a"], "ownedPaths": ["b"]},
+                ]
+            }
+        },
+    ),
     # Told by the API server when a Pod is made.
     Wrong("quota", "QuotaExceeded", ("exceeded quota", "spec.sandbox.resources"), before=(quota(pods="0"),)),
     Wrong(
@@ -196,16 +224,41 @@ WRONG = [
         ("violates PodSecurity", "spec.pods"),
         pods={"annotations": {"container.apparmor.security.beta.kubernetes.io/sandbox": "unconfined"}},
     ),
-    Wrong("runtime class", "RuntimeClassNotFound", ("none-such", "spec.pods.runtimeClass"), pods={"runtimeClass": "none-such"}),
-    Wrong("priority class", "PriorityClassNotFound", ("none-such", "spec.pods.priorityClass"), pods={"priorityClass": "none-such"}),
-    Wrong("account", "ServiceAccountNotFound", ("none-such", "spec.pods.serviceAccount"), pods={"serviceAccount": "none-such"}),
+    Wrong(
+        "runtime class",
+        "RuntimeClassNotFound",
+        ("none-such", "spec.pods.runtimeClass"),
+        pods={"runtimeClass": "none-such"},
+    ),
+    Wrong(
+        "priority class",
+        "PriorityClassNotFound",
+        ("none-such", "spec.pods.priorityClass"),
+        pods={"priorityClass": "none-such"},
+    ),
+    Wrong(
+        "account",
+        "ServiceAccountNotFound",
+        ("none-such", "spec.pods.serviceAccount"),
+        pods={"serviceAccount": "none-such"},
+    ),
     Wrong("label", "Invalid", ("bad value", "spec.pods"), pods={"labels": {"a": "bad value"}}),
     # Told by the git Pod.
     Wrong("no secret", "SecretMissing", ("Secret wrong", "spec.repository.credential.name"), secret={}),
     Wrong("wrong key", "SecretKeyMissing", ("no key password", "it has pass"), secret={"pass": "x"}),
-    Wrong("wrong host", "SecretHostNotAllowed", ("not for", "`hosts`"), secret={"token": TOKEN, "hosts": "a.example.com"}),
+    Wrong(
+        "wrong host",
+        "SecretHostNotAllowed",
+        ("not for", "`hosts`"),
+        secret={"token": TOKEN, "hosts": "a.example.com"},
+    ),
     Wrong("wrong token", "PermissionDenied", ("check the credential",), secret={"token": "wrong"}),
-    Wrong("no repository", "RepositoryNotFound", ("no such repository", "check the address"), {"repository": {"url": f"{FORGE}/swarm/none-such.git"}}),
+    Wrong(
+        "no repository",
+        "RepositoryNotFound",
+        ("no such repository", "check the address"),
+        {"repository": {"url": f"{FORGE}/swarm/none-such.git"}},
+    ),
     Wrong("no branch", "NotFound", ("none-such",), {"repository": {"branch": "none-such"}}),
     Wrong(
         "remote down",
@@ -214,14 +267,40 @@ WRONG = [
         {"repository": {"url": "http://10.250.0.1:9/a/b.git"}},
         waits=True,
     ),
-    Wrong("no ca", "VolumeSourceMissing", ('"none-such" not found', "spec.pods.caConfigMap"), pods={"caConfigMap": "none-such"}),
+    Wrong(
+        "no ca",
+        "VolumeSourceMissing",
+        ('"none-such" not found', "spec.pods.caConfigMap"),
+        pods={"caConfigMap": "none-such"},
+    ),
     # Told by the sandbox's Pod.
-    Wrong("image name", "InvalidImageName", ("NOT/an image", "spec.sandbox.image"), {"sandbox": {"image": "NOT/an image"}}),
-    Wrong("image", "ImagePullBackOff", ("localhost/none-such:1",), {"sandbox": {"image": "localhost/none-such:1"}}, waits=True),
+    Wrong(
+        "image name",
+        "InvalidImageName",
+        ("NOT/an image", "spec.sandbox.image"),
+        {"sandbox": {"image": "NOT/an image"}},
+    ),
+    Wrong(
+        "image",
+        "ImagePullBackOff",
+        ("localhost/none-such:1",),
+        {"sandbox": {"image": "localhost/none-such:1"}},
+        waits=True,
+    ),
     Wrong("no node", "Unschedulable", ("node",), pods={"nodeSelector": {"no": "node"}}, waits=True),
-    Wrong("storage class", "StorageClassNotFound", ("none-such", "spec.pods.storageClass"), pods={"storageClass": "none-such"}),
-    Wrong("set-up", "SetupFailed", ("'exit 3'", "ended with 3", "spec.sandbox.setup"), {"sandbox": {"setup": ["exit 3"]}}),
-]  # fmt: skip
+    Wrong(
+        "storage class",
+        "StorageClassNotFound",
+        ("none-such", "spec.pods.storageClass"),
+        pods={"storageClass": "none-such"},
+    ),
+    Wrong(
+        "set-up",
+        "SetupFailed",
+        ("'exit 3'", "ended with 3", "spec.sandbox.setup"),
+        {"sandbox": {"setup": ["exit 3"]}},
+    ),
+]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
