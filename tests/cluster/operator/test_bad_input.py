@@ -48,9 +48,9 @@ PLAN = {
 """Given, so that only a sandbox stands between a run and its first model call."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def models() -> Iterator[list[str]]:
-    """A model's server that notes who asks it: nobody should."""
+    """Address of a model's server, and then who has asked it: nobody should."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,27 +68,22 @@ def models() -> Iterator[list[str]]:
     server.shutdown()
 
 
-@pytest.fixture
-def full(remote: str) -> str:
+@pytest.fixture(scope="module")
+def remote() -> Iterator[str]:
     """A repository with a file in it."""
-    owner_and_name = remote.removeprefix(f"{FORGE}/").removesuffix(".git")
-    httpx.post(
-        f"{FORGE}/api/v1/repos/{owner_and_name}/contents/README.md",
-        headers={"Authorization": f"token {TOKEN}"},
-        json={"content": "SGVsbG8K", "message": "first", "new_branch": "main"},
-        timeout=30,
-        trust_env=False,
-    ).raise_for_status()
-    return remote
+    headers = {"Authorization": f"token {TOKEN}"}
+    with httpx.Client(base_url=f"{FORGE}/api/v1", headers=headers, trust_env=False, timeout=30) as forge:
+        body = {"name": f"bad-{secrets.token_hex(4)}", "auto_init": True, "default_branch": "main"}
+        made = forge.post("/user/repos", json=body).raise_for_status().json()
+        yield f"{FORGE}/{made['full_name']}.git"
+        forge.delete(f"/repos/{made['full_name']}")
 
 
-@pytest.fixture
-def in_pods(kubectl: Any, operator: Any, tmp_path: Path) -> Iterator[Any]:
-    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    port = 20000 + secrets.randbelow(20000)
-    it = type(operator)(
-        tmp_path / "state",
-        kubectl.namespace,
+@pytest.fixture(scope="module")
+def operator(rooms: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Started before anything that is timed."""
+    it = rooms.operator(
+        tmp_path_factory.mktemp("operator") / "state",
         SWARMRUN_SANDBOXES="pod",
         SWARMRUN_SANDBOX_IMAGE=os.environ.get(
             "SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev"
@@ -97,21 +92,27 @@ def in_pods(kubectl: Any, operator: Any, tmp_path: Path) -> Iterator[Any]:
             "SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev"
         ),
         SWARMRUN_NAMESPACE="swarmrun-system",
-        SWARMRUN_PROBE_PORT=str(port),
     )
-    it.start()
-    # What follows is timed: its own start is not part of that.
-    kubectl.until(lambda: serves(f"http://127.0.0.1:{port}/healthz"))
     yield it
     it.close()
-    print(it.log.read_text()[-4000:] if it.log.exists() else "")
+    print(it.log.read_text()[-6000:])
 
 
-def serves(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
+@pytest.fixture
+def room(rooms: Any, operator: Any) -> Any:
+    """A namespace of the test's own, with the right credential in it."""
+    kubectl = rooms.take()
+    kubectl.apply(credential("forge", {"token": TOKEN}))
+    return kubectl
+
+
+def credential(name: str, keys: dict[str, Any]) -> dict[str, Any]:
+    meta = {
+        "name": name,
+        "labels": {"swarmrun.dev/git-credential": "true"},
+        "annotations": {"swarmrun.dev/allowed-hosts": httpx.URL(FORGE).host},
+    }
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys}
 
 
 @dataclass(frozen=True)
@@ -305,10 +306,12 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_a_mistake_is_told_at_once_for_good_and_for_nothing(
-    kubectl: Any, in_pods: Any, full: str, models: list[str], wrong: Wrong
+    room: Any, remote: str, models: list[str], wrong: Wrong
 ) -> None:
-    asked = models
-    cls, run = resources(kubectl.namespace, full, asked[0], wrong)
+    kubectl, asked = room, models
+    if wrong.secret:
+        kubectl.apply(credential("wrong", wrong.secret))
+    cls, run = resources(kubectl.namespace, remote, asked[0], wrong)
     if wrong.before:
         kubectl.apply(*wrong.before)
         if wrong.before[0]["kind"] == "ResourceQuota":
@@ -360,7 +363,7 @@ def resources(name: str, url: str, models: str, wrong: Wrong) -> list[dict[str, 
     cls = {
         "apiVersion": "swarmrun.dev/v1alpha1",
         "kind": "SwarmClass",
-        "metadata": {"name": name, "labels": {"test": name}},
+        "metadata": {"name": name, "labels": {"test": name.rpartition("-")[0]}},
         "spec": spec | wrong.cls,
     }
     credential = "forge" if wrong.secret is None else "wrong"
@@ -376,12 +379,7 @@ def resources(name: str, url: str, models: str, wrong: Wrong) -> list[dict[str, 
         "metadata": {"name": "bad"},
         "spec": asked | given,
     }
-    made = [cls, run]
-    if wrong.secret:
-        labels = {"swarmrun.dev/git-credential": "true"}
-        meta = {"name": "wrong", "labels": labels}
-        made.insert(0, {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": wrong.secret})
-    return made
+    return [cls, run]
 
 
 def happened(kubectl: Any, reason: str) -> str:
@@ -424,18 +422,18 @@ def quiet(kubectl: Any) -> None:
     assert state() == before
 
 
-def test_a_run_goes_on_when_its_class_appears(
-    kubectl: Any, in_pods: Any, full: str, models: list[str]
-) -> None:
-    cls, run = resources(kubectl.namespace, full, models[0], Wrong("", "", ()))
+def test_a_run_goes_on_when_its_class_appears(room: Any, remote: str, models: list[str]) -> None:
+    kubectl = room
+    cls, run = resources(kubectl.namespace, remote, models[0], Wrong("", "", ()))
     kubectl.apply(quota(pods="0"), run)
     kubectl.until(lambda: kubectl.reason("bad") == "SwarmClassNotFound")
     kubectl.apply(cls)
     kubectl.until(lambda: kubectl.reason("bad") == "QuotaExceeded", within=20)
 
 
-def test_a_mended_spec_is_a_new_chance(kubectl: Any, in_pods: Any, full: str, models: list[str]) -> None:
-    cls, run = resources(kubectl.namespace, full, models[0], Wrong("", "", (), {"parallelism": 9}))
+def test_a_mended_spec_is_a_new_chance(room: Any, remote: str, models: list[str]) -> None:
+    kubectl = room
+    cls, run = resources(kubectl.namespace, remote, models[0], Wrong("", "", (), {"parallelism": 9}))
     kubectl.apply(quota(pods="0"), cls, run)
     kubectl.until(lambda: kubectl.reason("bad") == "AboveCeiling")
     run["spec"]["parallelism"] = 1
@@ -444,10 +442,11 @@ def test_a_mended_spec_is_a_new_chance(kubectl: Any, in_pods: Any, full: str, mo
 
 
 def test_a_set_up_that_fills_its_disk_is_told_and_not_repeated_for_ever(
-    kubectl: Any, in_pods: Any, full: str, models: list[str]
+    room: Any, remote: str, models: list[str]
 ) -> None:
     fills = {"setup": ["head -c 300M /dev/zero > ~/big; sleep 300"], "resources": {"disk": "64Mi"}}
-    cls, run = resources(kubectl.namespace, full, models[0], Wrong("", "", (), {"sandbox": fills}))
+    kubectl = room
+    cls, run = resources(kubectl.namespace, remote, models[0], Wrong("", "", (), {"sandbox": fills}))
     kubectl.apply(cls, run)
     kubectl.until(lambda: kubectl.status("bad").get("phase") == "Failed", within=280)
     condition = next(c for c in kubectl.status("bad")["conditions"] if c["type"] == "Stalled")

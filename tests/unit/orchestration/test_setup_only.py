@@ -108,7 +108,6 @@ def test_without_it_no_step_is_added(stage, coder) -> None:
     stage.happy(coder("a"))
     stage.run()
     assert {g["setup"] for g in stage.inputs("sandbox_ensure")} == {"none", "ahead"}
-    assert len(stage.inputs("sandbox_ensure")) == len(stage.inputs("sandbox_prepare"))
 
 
 # ---------------------------------------------------------------- what a sandbox outgrows
@@ -149,3 +148,44 @@ def test_a_step_that_fills_the_integration_sandbox_says_so(stage) -> None:
     assert (report.phase, report.reason) == (Phase.FAILED, "DiskFull")
     final = stage.status()
     assert "spec.sandbox.resources.disk" in final.message
+
+
+# ---------------------------------------------------------------- Pods that wait
+
+
+def test_a_pod_that_waits_for_something_is_told_once_and_its_reason_goes_when_it_runs(stage) -> None:
+    stage.happy()
+    looks = iter(range(100))
+    pulls = Ensured(phase="Starting", reason="ImagePullBackOff", message="no such host", tells=True)
+    door = stage.door()
+
+    def ensure(_: Given) -> Ensured:
+        number = next(looks)
+        if number > 3:
+            door.wait(10)
+        return pulls if number < 5 else Ensured(phase="Ready", isolation="test")
+
+    stage.on("sandbox_ensure", ensure)
+    stage.start()
+    shown = stage.until(lambda: (s := stage.status()).waiting_for == "pod" and s)
+    assert shown.reason == "ImagePullBackOff"
+    assert "no such host" in shown.message
+    door.set()
+    report = stage.report()
+    assert (report.phase, report.reason) == (Phase.SUCCEEDED, "Published")
+    assert report.notes == ["sandbox_ensure waited 1 s: ImagePullBackOff"]
+
+
+def test_a_git_pod_on_its_way_is_nothing_to_tell_and_one_that_waits_is(stage) -> None:
+    stage.happy()
+
+    def starting(reason: str) -> Failed:
+        return Failed(
+            reason=reason, message="git Pod x", kind="RemoteUnavailable", retryable=True, retry_after=0.05
+        )
+
+    found = Preflight(base_branch="main", base_commit="base")
+    stage.on("preflight", starting("GitPodStarting"), starting("GitPodWaiting"), found)
+    report = stage.run()
+    assert report.phase is Phase.SUCCEEDED
+    assert report.notes == ["preflight waited 0.05 s: GitPodWaiting"]
