@@ -49,7 +49,7 @@ class Repository(ApiModel):
             json_schema_extra=rules(
                 (
                     "self.matches('^((https?|ssh)://[^[:space:]/?#]+/[^[:space:]]+|file:///[^[:space:]]+|/[^[:space:]]+"
-                    "|([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]+:[^:[:space:]]+)$')",
+                    "|([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]+:/?[^:/[:space:]][^:[:space:]]*)$')",
                     "is no address of a repository: write https://host/owner/name, ssh://git@host/owner/name or "
                     "git@host:owner/name",
                 )

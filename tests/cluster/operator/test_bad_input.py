@@ -168,14 +168,14 @@ WRONG = [
         "host",
         "RepositoryNotAllowed",
         ("spec.repository.url", "elsewhere.example.com", "allowed:"),
-        {"repository": {"url": "https://elsewhere.example.com/a/b"}},
+        {"repository": {"url": "https://elsewhere.example.com/a/b", "credential": None}},
         cls={"repositories": {"hosts": ["git.example.com"]}},
     ),
     Wrong(
         "scheme",
         "RepositoryNotAllowed",
         ("spec.repository.url", "'ssh'", "allowed:"),
-        {"repository": {"url": "git@git.example.com:a/b"}},
+        {"repository": {"url": "git@git.example.com:a/b", "credential": None}},
     ),
     Wrong("ceiling", "AboveCeiling", ("spec.parallelism", "use 2 or less"), {"parallelism": 9}),
     Wrong(
@@ -265,7 +265,7 @@ WRONG = [
         "remote down",
         "WaitingForRemote",
         ("cannot read", "url right?"),
-        {"repository": {"url": "http://10.250.0.1:9/a/b.git"}},
+        {"repository": {"url": f"http://{httpx.URL(FORGE).host}:9/a/b.git"}},
         waits=True,
     ),
     Wrong(
@@ -371,7 +371,8 @@ def resources(name: str, url: str, models: str, wrong: Wrong) -> list[dict[str, 
     sandbox = {"resources": {"memory": "256Mi"}}
     asked: dict[str, Any] = {"goal": "Write a file.", "className": name, "plan": PLAN}
     given = dict(wrong.run)
-    asked |= {"repository": repository | given.pop("repository", {})}
+    repository |= given.pop("repository", {})
+    asked |= {"repository": {k: v for k, v in repository.items() if v is not None}}
     asked |= {"sandbox": sandbox | given.pop("sandbox", {})}
     run = {
         "apiVersion": "swarmrun.dev/v1alpha1",
