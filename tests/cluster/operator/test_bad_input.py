@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not FORGE or not TOKEN, reason="needs SWARMRUN_TEST_FORGE and its token"),
 ]
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(seconds=20)
 """Two seconds is what is wanted; timestamps are whole seconds, and the machine may be busy with other tests."""
 PLAN = {
     "tasks": [
@@ -223,7 +223,7 @@ WRONG = [
         "pod security",
         "PodSecurityDenied",
         ("violates PodSecurity", "spec.pods"),
-        pods={"annotations": {"container.apparmor.security.beta.kubernetes.io/sandbox": "unconfined"}},
+        pods={"annotations": {"container.apparmor.security.beta.kubernetes.io/git": "unconfined"}},
     ),
     Wrong(
         "runtime class",
@@ -253,14 +253,19 @@ WRONG = [
         ("not for", "`hosts`"),
         secret={"token": TOKEN, "hosts": "a.example.com"},
     ),
-    Wrong("wrong token", "PermissionDenied", ("check the credential",), secret={"token": "wrong"}),
+    Wrong("wrong token", "PushDenied", ("give the credential write access",), secret={"token": "wrong"}),
     Wrong(
         "no repository",
         "RepositoryNotFound",
         ("no such repository", "check the address"),
         {"repository": {"url": f"{FORGE}/swarm/none-such.git"}},
     ),
-    Wrong("no branch", "NotFound", ("none-such",), {"repository": {"branch": "none-such"}}),
+    Wrong(
+        "no branch",
+        "BranchNotFound",
+        ("none-such", "spec.repository.branch"),
+        {"repository": {"branch": "none-such"}},
+    ),
     Wrong(
         "remote down",
         "WaitingForRemote",
@@ -288,7 +293,7 @@ WRONG = [
         {"sandbox": {"image": "localhost/none-such:1"}},
         waits=True,
     ),
-    Wrong("no node", "Unschedulable", ("node",), pods={"nodeSelector": {"no": "node"}}, waits=True),
+    Wrong("no node", "GitPodWaiting", ("Unschedulable",), pods={"nodeSelector": {"no": "node"}}, waits=True),
     Wrong(
         "storage class",
         "StorageClassNotFound",
