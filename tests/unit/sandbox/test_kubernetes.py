@@ -215,7 +215,8 @@ def test_a_refusal_is_told_and_an_outage_is_raised():
         it = provider(api)
         api.refuse = PermissionDenied("exceeded quota: q", reason="QuotaExceeded")
         state = await it.ensure(spec())
-        assert (state.phase, state.reason, state.message) == ("Refused", "QuotaExceeded", "exceeded quota: q")
+        assert (state.phase, state.reason) == ("Refused", "QuotaExceeded")
+        assert state.message.startswith("exceeded quota: q (lower spec.sandbox.resources")
         api.refuse = RemoteUnavailable("down", reason="ApiServerUnavailable")
         with pytest.raises(RemoteUnavailable):
             await it.ensure(spec())
