@@ -85,6 +85,29 @@ class UsageRecord(StepModel):
 # ---------------------------------------------------------------- preflight, sandboxes
 
 
+class Adopt(RunRef):
+    """An earlier attempt's work is taken over: what this one needs of it is copied into its own store."""
+
+    earlier: str
+    """Its run id."""
+    commits: list[str]
+    """The base first."""
+    scaffold: str = ""
+    artifacts: list[str] = Field(default_factory=list[str])
+    tasks: list[str] = Field(default_factory=list[str])
+    """Whose work is in the integration branch."""
+
+
+class Look(RunRef):
+    """What the repository is looked at for."""
+
+    base_branch: str = ""
+    base_commit: str = ""
+    """Pinned by an earlier attempt, which this run has adopted; empty: the branch's tip."""
+    anew: bool = False
+    """A result is wanted although one is published already."""
+
+
 class Preflight(StepModel):
     base_branch: str
     base_commit: str
@@ -292,6 +315,8 @@ class Call(AgentRef):
     box: BoxRef | None = None
     poisoned: bool = False
     """It ended its sandbox twice: it is not run again but told as an error."""
+    shown: str = Field(default="", exclude=True)
+    """The call in short, for the preview of this input."""
 
 
 class Called(StepModel):
@@ -302,6 +327,8 @@ class Called(StepModel):
     preview: str = ""
     repeated: int = 1
     """How often the very same call was made in a row, this one included."""
+    told: str = Field(default="", exclude=True)
+    """What the model was told. Stays in the worker: histories hold its head, as a preview."""
 
 
 class TakeCheckpoint(AgentRef):
@@ -440,6 +467,8 @@ class Sample(RunRef):
 class Sampled(StepModel):
     artifact: str
     usage: UsageRecord
+    told: str = Field(default="", exclude=True)
+    """The answers in short; stays in the worker, as `Called.told` does."""
 
 
 class Tally(RunRef):
@@ -513,6 +542,7 @@ class Step(StepModel, Generic[Out]):
     out: Any
 
 
+ADOPT = Step[Nothing](name="adopt", out=Nothing)
 PREFLIGHT = Step[Preflight](name="preflight", out=Preflight)
 ENSURE = Step[Ensured](name="sandbox_ensure", out=Ensured)
 PREPARE = Step[Prepared](name="sandbox_prepare", out=Prepared)
@@ -541,6 +571,7 @@ Failed.model_rebuild()
 STEPS: dict[str, Step[Any]] = {
     step.name: step
     for step in (
+        ADOPT,
         PREFLIGHT,
         ENSURE,
         PREPARE,

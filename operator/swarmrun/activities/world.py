@@ -19,6 +19,7 @@ from swarmrun.git.direct import DirectAccess
 from swarmrun.git.remote import Remote
 from swarmrun.git.repo import RunRepo
 from swarmrun.models.ledger import cost, record, require_prices
+from swarmrun.observability.genai import ObservedModel
 from swarmrun.ports import (
     ArtifactStore,
     EgressRule,
@@ -67,6 +68,8 @@ class RunWorld:
     pull_requests: Callable[[], PullRequests | None]
     repository: RepositoryAccess | None = None
     """By what the remote is reached. None: directly, by `remote` and `pull_requests`."""
+    earlier: Callable[[str], ArtifactStore] | None = None
+    """The store of an earlier attempt of this run, by its run id."""
     caches: dict[str, Any] = field(default_factory=dict[str, Any])
     """What can be read again from the store; bounded by who puts it there."""
     seen: set[str] = field(default_factory=set[str])
@@ -81,7 +84,8 @@ class RunWorld:
 
     def model(self, role: str) -> tuple[Tier, ModelClient]:
         tier = self.snapshot.roles[AgentRole(role)]
-        return tier, self.model_of(tier)
+        client = self.model_of(tier)
+        return tier, ObservedModel(client, tier.value, lambda usage: cost(usage, client.profile))
 
     def usage(self, role: str, usage: Usage) -> UsageRecord:
         tier, client = self.model(role)

@@ -14,10 +14,12 @@ from swarmrun.activities.registry import activities
 from swarmrun.api import GROUP
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.capacity import Capacity
+from swarmrun.controller.gauges import shown, watched
 from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import at_work
 from swarmrun.controller.reconcile import Reconciler
+from swarmrun.controller.rollout import Rollout
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.sweep import Sweep
 from swarmrun.controller.worlds import Worlds
@@ -25,8 +27,10 @@ from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import DtsEngine, EmbeddedEngine
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.kube.api import KubeApi
+from swarmrun.observability import exposition, tracing
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
+from swarmrun.orchestration.successor import Successor
 
 if TYPE_CHECKING:
     from swarmrun.controller.reading.server import ReadServer
@@ -46,7 +50,9 @@ def run(role: Role, settings: OperatorSettings) -> None:
             f"role {role!r} with the embedded engine",
             mend="it has one process: use --role all, or engine dts",
         )
+    tracing.set_up(instance=settings.identity)
     bridge = Bridge()
+    rollout = Rollout(settings.artifacts)
     engine = _engine(settings)
     worlds: Worlds | None = None
 
@@ -56,24 +62,33 @@ def run(role: Role, settings: OperatorSettings) -> None:
             worlds.shut()
         bridge.close()
 
+    end_metrics = exposition.serve(settings.metrics_port)
     try:
         worlds = Worlds(
             settings.artifacts, settings.state / "repositories", hands_for(settings, bridge), bridge
         )
         if isinstance(engine, EmbeddedEngine):
-            engine.open()
+            watched(engine.open())
         if role != "controller":
-            engine.start_worker([run_orchestration, agent], activities(worlds), threads=settings.threads)
+            engine.start_worker(
+                [run_orchestration, agent],
+                activities(worlds),
+                threads=settings.threads,
+                # A process with the engine in it is alone.
+                successor=Successor() if settings.engine == "embedded" else Successor(wanted=rollout.wanted),
+            )
             log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
         if role == "worker":
             asyncio.run(_until_told(settings.probe_port))
         else:
-            asyncio.run(_control(settings, engine.client(), worlds))
+            asyncio.run(_control(settings, engine.client(), worlds, rollout))
     finally:
         if isinstance(engine, EmbeddedEngine):
             engine.close(cancel=cut_off)
         else:
             engine.close(cancel=cut_off, wait=settings.grace)
+        end_metrics()
+        tracing.shut_down()
 
 
 def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
@@ -86,7 +101,7 @@ def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
 # ---------------------------------------------------------------- controller
 
 
-async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> None:
+async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, rollout: Rollout) -> None:
     from swarmrun.controller.lease import Lease
     from swarmrun.controller.watch import registry, watch
 
@@ -100,12 +115,14 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         if lease:
             await lease.acquire()
             background.append(asyncio.create_task(lease.keep(stop)))
+        await asyncio.to_thread(rollout.lead)
         capacity = Capacity(settings.max_sandboxes)
         await _restore(capacity, client)
         reconciler = Reconciler(client, worlds, capacity)
         attendants = Attendants(reconciler, kube)
         await _show_classes(kube, attendants)
         sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
+        shown(attendants, sweep)
         background.append(asyncio.create_task(sweep.run()))
         await watch(
             registry(attendants, sweep, settings),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from pydantic import Field
 
+from swarmrun.orchestration.program import program
 from swarmrun.steps import (
     AcceptedPlan,
     AgentRef,
@@ -17,14 +19,14 @@ from swarmrun.steps import (
     UsageRecord,
 )
 
-VERSION = 1
-"""Version of the orchestrations' steps, carried in every input: later code branches on it."""
-
 
 class RunInput(RunRef):
     """The decisions' parameters; goal, plan and models stay in the snapshot artifact."""
 
-    version: int = VERSION
+    preview: str = ""
+    """The goal's head, for people; nothing is decided by it."""
+    program: str = Field(default_factory=program)
+    """Whose decisions the history holds that begins with this."""
     name: str
     namespace: str = "default"
     generation: int = 1
@@ -51,12 +53,24 @@ class RunInput(RunRef):
     guards: bool = True
     setup_only: bool = False
     """The network is open for set-up alone: nothing of an agent's runs in a sandbox before it is set up."""
+    stand: dict[str, Any] | None = None
+    """Where it goes on from (`stand.Stand`); None: from the beginning."""
+    report: dict[str, Any] | None = None
+    """What is told of it so far, with a stand."""
+    earlier: str = ""
+    """The attempt whose work is taken over: artifacts are copied from its store."""
+    anew: bool = False
+    """A result is wanted although one is published already."""
 
 
 class AgentInput(AgentRef):
     """One agent's life, also its state when it continues as new."""
 
-    version: int = VERSION
+    title: str = ""
+    """Of its task, for people."""
+    program: str = Field(default_factory=program)
+    serial: int = 0
+    """Told with its end, which might be that of an earlier one under this id."""
     brief: Brief
     box: BoxRef | None = None
     branch: str = ""
@@ -95,6 +109,8 @@ class AgentInput(AgentRef):
     notes: list[str] = Field(default_factory=list[str])
     last_tool: str = ""
     mail: dict[str, object] = Field(default_factory=dict[str, object])
+    unsettled: int = 0
+    """Turn whose checkpoint was under way."""
 
 
 class AgentResult(StepModel):

@@ -9,7 +9,9 @@ from typing import Any, TypeVar, cast
 from durabletask import task
 from pydantic import ValidationError
 
+from swarmrun.observability.previews import previewed
 from swarmrun.orchestration.flow import Work, beside
+from swarmrun.orchestration.previews import of_input
 from swarmrun.steps import Failed, Result, Step, StepModel
 
 O = TypeVar("O", bound=StepModel)  # noqa: E741
@@ -44,7 +46,9 @@ def begin(ctx: task.OrchestrationContext, step: Step[Any], given: StepModel) -> 
     """Starts a step; the task's result goes through `read`."""
     return cast(
         "task.Task[Any]",
-        ctx.call_activity(step.name, input=given.model_dump(mode="json")),  # pyright: ignore[reportUnknownMemberType]
+        ctx.call_activity(  # pyright: ignore[reportUnknownMemberType]
+            step.name, input=previewed(of_input(given), given.model_dump(mode="json"))
+        ),
     )
 
 
@@ -77,7 +81,11 @@ def perform_all(
 def read(step: Step[O], done: task.Task[Any]) -> Result[O]:
     """A finished task as a typed result; what the engine calls failed is a bug or a lost worker."""
     if done.is_failed:
-        return _bug(step, failure_text(done))
+        failed = _bug(step, failure_text(done))
+        if _unknown_there(done) and failed.failed:
+            failed.failed.reason = failed.failed.kind = UNKNOWN
+            failed.failed.retryable = True
+        return failed
     raw = done.get_result()
     try:
         given = cast(dict[str, Any], raw)
@@ -87,6 +95,15 @@ def read(step: Step[O], done: task.Task[Any]) -> Result[O]:
     except (AttributeError, KeyError, ValidationError):
         # Raised here, it would end the orchestration where nobody can catch it.
         return _bug(step, f"it gave {str(raw)[:200]!r}")
+
+
+UNKNOWN = "WorkerOfAnotherVersion"
+"""While an upgrade is rolled out a step may reach a worker that does not know it yet, or any more."""
+
+
+def _unknown_there(done: task.Task[Any]) -> bool:
+    details = getattr(done.get_exception(), "details", None)
+    return str(getattr(details, "error_type", "")).endswith("ActivityNotRegisteredError")
 
 
 def failure_text(done: task.Task[Any]) -> str:
@@ -127,6 +144,7 @@ def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
         "RemoteUnavailable": OUTAGE_TRIES,
         "GitPodStarting": STARTING_TRIES,
         "GitPodWaiting": STARTING_TRIES,
+        UNKNOWN: OUTAGE_TRIES,
     }
     limit = limits.get(failed.reason) or limits.get(failed.kind, OTHER_TRIES)
     if tries >= limit:
