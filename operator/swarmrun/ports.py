@@ -38,6 +38,11 @@ class SandboxSpec:
     """Whether names may be resolved. Pods only, as is `allow`: elsewhere `egress` decides on both."""
     allow: tuple[EgressRule, ...] = ()
     """Destinations besides `egress`."""
+    setup_only: bool = False
+    """What is granted holds while `setup` is `ahead`, and is closed once it is `done`."""
+    setup: Literal["none", "ahead", "done"] = "none"
+    """Whether set-up commands will run in this sandbox. `done`: they have, and a sandbox that is not there any
+    more is Lost, never made anew."""
     cpu: float = 1.0
     """Cores."""
     memory_mb: int = 2048
@@ -56,6 +61,11 @@ class SandboxState:
     message: str = ""
     cloned: bool = False
     """True when the volume was taken from `SandboxSpec.clone_of`."""
+    tells: bool = False
+    """Of one that starts: people may have to do something about its reason."""
+    open: bool = False
+    """Ready, and what was granted for set-up only can be reached: ask again with `setup` `done` before an agent
+    works in it."""
 
 
 @dataclass(frozen=True)

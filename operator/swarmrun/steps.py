@@ -132,6 +132,8 @@ class BoxRef(RunRef):
 class Ensure(BoxRef):
     clone_of: str = ""
     """Sandbox whose prepared volume may be copied."""
+    setup: Literal["none", "ahead", "done"] = "none"
+    """As in `ports.SandboxSpec`."""
 
 
 class Ensured(StepModel):
@@ -140,6 +142,10 @@ class Ensured(StepModel):
     reason: str = ""
     message: str = ""
     cloned: bool = False
+    tells: bool = False
+    """Of one that starts: people may have to do something about its reason."""
+    open: bool = False
+    """What was granted for set-up only can be reached."""
 
 
 class Prepare(BoxRef):

@@ -14,11 +14,18 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from swarmrun.artifacts.store import open_store
+from swarmrun.errors import RemoteUnavailable
+from swarmrun.git.pod.client import GitPodAccess
+from swarmrun.git.pod.manifest import GitOptions
+from swarmrun.git.repo import RunRepo
 from swarmrun.kube.api import KubeApi
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.ports import Sandbox, SandboxSpec, SandboxState
@@ -45,6 +52,7 @@ class Cluster:
     operator_image = os.environ.get("SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev")
     other_image = os.environ.get("SWARMRUN_TEST_OTHER_IMAGE", "localhost/base:bookworm")
     network = NETWORK
+    git_token = "derived by the brain"
 
     def __init__(self, api: KubeApi, namespace: str) -> None:
         self.api = api
@@ -87,6 +95,33 @@ class Cluster:
             await asyncio.sleep(0.5)
         return state
 
+    async def secret(self, name: str, **keys: str) -> None:
+        await self.api.create(f"{self.core}/secrets", {"metadata": {"name": name}, "stringData": keys})
+
+    def git(self, repo: RunRepo, url: str, **more: Any) -> GitPodAccess:
+        """The brain's side of a git Pod."""
+        loop = asyncio.get_running_loop()
+        options = GitOptions(
+            url, PodOptions(self.operator_image), schemes=("http", "https"), provider="gitea", **more
+        )
+
+        def run(coroutine: Any) -> str:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+        return GitPodAccess(self.api, self.place, options, self.network, repo, self.git_token, run)
+
+    @staticmethod
+    async def served(call: Any, *args: Any, within: float = 60, **more: Any) -> Any:
+        """As the orchestration does it: asked again while the git Pod starts."""
+        ends = time.monotonic() + within
+        while True:
+            try:
+                return await asyncio.to_thread(call, *args, **more)
+            except RemoteUnavailable:
+                if time.monotonic() > ends:
+                    raise
+                await asyncio.sleep(0.3)
+
     async def pods(self) -> list[dict[str, Any]]:
         return (await self.api.get(f"{self.core}/pods"))["items"]
 
@@ -119,3 +154,33 @@ def in_cluster() -> Callable[..., Any]:
         return asyncio.run(go())
 
     return run
+
+
+@pytest.fixture
+def forge() -> tuple[str, str]:
+    """Address and token."""
+    url, token = os.environ.get("SWARMRUN_TEST_FORGE"), os.environ.get("SWARMRUN_TEST_FORGE_TOKEN")
+    if not url or not token:
+        pytest.skip("no Gitea that Pods reach: set SWARMRUN_TEST_FORGE and SWARMRUN_TEST_FORGE_TOKEN")
+    return url.rstrip("/"), token
+
+
+@pytest.fixture
+def repository(forge: tuple[str, str]) -> Iterator[str]:
+    """Of the forge, private and with one commit; its address."""
+    url, token = forge
+    headers = {"Authorization": f"token {token}"}
+    name = f"t-{secrets.token_hex(6)}"
+    body = {"name": name, "default_branch": "main", "auto_init": True, "private": True}
+    made = httpx.post(f"{url}/api/v1/user/repos", json=body, headers=headers, timeout=30)
+    assert made.is_success, made.text
+    yield made.json()["clone_url"]
+    httpx.delete(f"{url}/api/v1/repos/{made.json()['full_name']}", headers=headers, timeout=30)
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> RunRepo:
+    """The brain's."""
+    made = RunRepo(tmp_path / "brain.git", open_store((tmp_path / "artifacts").as_uri()), "")
+    made.init()
+    return made

@@ -138,8 +138,9 @@ def scaffold(world: RunWorld, given: Scaffold) -> Scaffolded:
     load(world, box, commit, "integration")
     errors = _stands(world, given, sorted(result.files))
     if not errors:
-        if not paths:
-            # Once a sandbox, so only for the scaffold that stays.
+        if not paths and not world.snapshot.sandbox.opens_for_setup:
+            # Once a sandbox, so only for the scaffold that stays. Where set-up has a network of its own it runs in
+            # a fresh sandbox: the scaffold, which a model wrote, was just imported in this one.
             set_up(world, box, given)
         world.store.put(SCAFFOLD, commit.encode())
     return Scaffolded(commit=given.base if errors else commit, errors=errors)

@@ -16,13 +16,15 @@ SETUP_SECONDS = 1800
 
 
 def ensure(world: RunWorld, given: Ensure) -> Ensured:
-    state = world.run(world.provider.ensure(world.spec(given, given.clone_of)))
+    state = world.run(world.provider.ensure(world.spec(given)))
     return Ensured(
         phase=state.phase,
         isolation=world.provider.isolation,
         reason=state.reason,
         message=state.message,
         cloned=state.cloned,
+        tells=state.tells,
+        open=state.open,
     )
 
 

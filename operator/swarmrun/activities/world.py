@@ -32,7 +32,7 @@ from swarmrun.ports import (
     SandboxSpec,
     Usage,
 )
-from swarmrun.steps import GONE, BoxRef, UsageRecord
+from swarmrun.steps import GONE, BoxRef, Ensure, UsageRecord
 
 T = TypeVar("T")
 
@@ -107,22 +107,25 @@ class RunWorld:
         self.seen.add(ref.id)
         return box
 
-    def spec(self, ref: BoxRef, clone_of: str = "") -> SandboxSpec:
+    def spec(self, given: Ensure) -> SandboxSpec:
         options = self.snapshot.sandbox
         resources = options.resources
         return SandboxSpec(
-            id=ref.id,
+            id=given.id,
             run=self.snapshot.run,
             image=options.image or "",
             env={e.name: e.value for e in options.env},
             egress=options.egress.enabled,
-            dns=options.egress.dns or options.egress.enabled,
+            # A proxy resolves names itself.
+            dns=options.egress.dns or (options.egress.enabled and self.snapshot.pods.egress_proxy is None),
             allow=tuple(EgressRule(rule.cidr, tuple(rule.ports)) for rule in options.egress.allow),
             cpu=amount(resources.cpu or "1"),
             memory_mb=int(amount(resources.memory or "2Gi")),
             disk_mb=int(amount(resources.disk or "10Gi")),
             pids=resources.pids or 512,
-            clone_of=clone_of if options.setup else "",
+            clone_of=given.clone_of if options.setup else "",
+            setup_only=options.egress.setup_only,
+            setup=given.setup if options.setup else "none",
         )
 
     # ------------------------------------------------------------ artifacts

@@ -26,6 +26,12 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """CEL rules of a field or model for the API server: (expression over `self`, what its author is told)."""
+    found = [{"rule": rule, "message": message} for rule, message in pairs]
+    return {"x-kubernetes-validations": found}
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)]
 """A DNS label, as Kubernetes names are."""
 
@@ -35,7 +41,14 @@ TaskId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-
 Usd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
 """US dollars as a decimal string: floats do not survive YAML, JSON and CEL alike."""
 
-Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2)]
+Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F:.]+(/[0-9]{1,3})?$", max_length=50)]
+"""An address range, `10.0.0.0/8`, or one address."""
+
+Duration = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=30),
+    Field(json_schema_extra=rules(("self.matches('[1-9]')", "must be longer than nothing: 1h30m, 45s"))),
+]
 """As Kubernetes writes them: `1h30m`, `45s`."""
 
 Message = Annotated[str, StringConstraints(max_length=512)]
@@ -96,6 +109,7 @@ def legible_data(value: Any) -> Any:
 
 __all__ = [
     "ApiModel",
+    "Cidr",
     "Duration",
     "Field",
     "Message",
@@ -106,6 +120,7 @@ __all__ = [
     "clip",
     "legible",
     "legible_data",
+    "rules",
     "seconds",
     "usd",
 ]

@@ -26,6 +26,13 @@ def check_egress(asked: Egress, granted: Egress, class_name: str) -> None:
             raise _refused(field, f"does not grant {_told(rule)}", class_name)
 
 
+def merged(asked: Egress, granted: Egress) -> Egress:
+    """What holds for a run: its own grants where it names any, else the class's. Only for set-up where either
+    says so: a run cannot lengthen what its class grants for set-up."""
+    grants = asked if asked.enabled or asked.dns or asked.allow else granted
+    return grants.model_copy(update={"setup_only": asked.setup_only or granted.setup_only})
+
+
 def _within(rule: EgressRule, wide: EgressRule, field: str, class_name: str) -> bool:
     mine = _network(rule.cidr, f"{FIELD}.{field}.cidr")
     theirs = _network(wide.cidr, f"SwarmClass {class_name}: {FIELD}.allow")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from swarmrun.api.base import ApiModel, Usd, seconds, usd
-from swarmrun.api.egress import check_egress
+from swarmrun.api.egress import check_egress, merged
 from swarmrun.api.plan import Criterion, Plan
 from swarmrun.api.run import Budget, Gate, Mode, Publish, Repository, SandboxOptions, SwarmRun
 from swarmrun.api.swarmclass import AgentRole, ModelTier, PodSettings, SwarmClass, Tier
@@ -128,6 +128,7 @@ def resolve(
             f"{given.judge.threshold}",
             field="spec.judge.threshold",
             mend=f"use {given.judge.threshold} or more",
+            reason="BelowClassThreshold",
         )
     parallelism = spec.parallelism or given.parallelism
     _at_most("spec.parallelism", parallelism, given.parallelism, cls)
@@ -189,12 +190,14 @@ def check_repository(url: str, cls: SwarmClass) -> None:
             f"spec.repository.url {url!r}: scheme {scheme!r} is not allowed by SwarmClass {cls.metadata.name}",
             field="spec.repository.url",
             mend=f"allowed: {', '.join(allowed.schemes)}",
+            reason="RepositoryNotAllowed",
         )
     if scheme != "file" and allowed.hosts and not any(fnmatchcase(host, h.lower()) for h in allowed.hosts):
         raise InvalidResource(
             f"spec.repository.url {url!r}: host {host!r} is not allowed by SwarmClass {cls.metadata.name}",
             field="spec.repository.url",
             mend=f"allowed: {', '.join(allowed.hosts)}",
+            reason="RepositoryNotAllowed",
         )
 
 
@@ -215,6 +218,7 @@ def _at_most(field: str, value: int, ceiling: int, cls: SwarmClass) -> None:
             f"{field} is {value}, SwarmClass {cls.metadata.name} allows at most {ceiling}",
             field=field,
             mend=f"use {ceiling} or less, or ask for another class",
+            reason="AboveCeiling",
         )
 
 
@@ -232,6 +236,8 @@ def _limits(budget: Budget, ceilings: Budget, cls: SwarmClass) -> Limits:
         raise InvalidResource(
             f"spec.budget.cost is {budget.cost}, SwarmClass {cls.metadata.name} allows at most {ceilings.cost}",
             field="spec.budget.cost",
+            mend=f"use {ceilings.cost} or less, or ask for another class",
+            reason="AboveCeiling",
         )
     return Limits(tokens=tokens, turns=turns, duration_seconds=duration, cost=budget.cost or ceilings.cost)
 
@@ -248,15 +254,17 @@ def _sandbox(
             raise InvalidResource(
                 f"spec.sandbox.resources.{name} is {mine}, SwarmClass {cls.metadata.name} allows at most {ceiling}",
                 field=f"spec.sandbox.resources.{name}",
+                mend=f"use {ceiling} or less, or ask for another class",
+                reason="AboveCeiling",
             )
-    merged = limits.model_copy(update=asked.resources.model_dump(exclude_none=True))
+    resources = limits.model_copy(update=asked.resources.model_dump(exclude_none=True))
     env = {e.name: e for e in [*given.env, *asked.env]}
     return SandboxOptions(
         image=asked.image or given.image,
         setup=asked.setup or given.setup,
-        resources=merged,
+        resources=resources,
         env=list(env.values()),
-        egress=asked.egress if asked.egress != type(asked.egress)() else given.egress,
+        egress=merged(asked.egress, given.egress),
     )
 
 

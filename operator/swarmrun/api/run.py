@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from swarmrun.api import API_VERSION
-from swarmrun.api.base import ApiModel, Duration, Name, RepoPath, TaskId, Usd
+from swarmrun.api.base import ApiModel, Cidr, Duration, Name, RepoPath, TaskId, Usd, rules
 from swarmrun.api.plan import Contract, Criterion, Plan, Task
 from swarmrun.api.status import SwarmRunStatus
 
@@ -20,7 +20,18 @@ class Mode(StrEnum):
     SWARM = "Swarm"
 
 
-Branch = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$")]
+Branch = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$"),
+    Field(
+        json_schema_extra=rules(
+            (
+                "!self.matches('^[-./]|[.][.]|//|/[.]|@[{]|[./]$|[.]lock(/|$)')",
+                "is no name of a branch that git takes (git check-ref-format)",
+            )
+        )
+    ),
+]
 
 
 class CredentialRef(ApiModel):
@@ -31,7 +42,20 @@ class CredentialRef(ApiModel):
 
 
 class Repository(ApiModel):
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    url: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=2000),
+        Field(
+            json_schema_extra=rules(
+                (
+                    "self.matches('^((https?|ssh)://[^[:space:]/?#]+/[^[:space:]]+|file:///[^[:space:]]+|/[^[:space:]]+"
+                    "|([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]+:/?[^:/[:space:]][^:[:space:]]*)$')",
+                    "is no address of a repository: write https://host/owner/name, ssh://git@host/owner/name or "
+                    "git@host:owner/name",
+                )
+            )
+        ),
+    ]
     """https or ssh URL; http and local paths only where the class allows them (a local run does)."""
     branch: Branch | None = None
     """Base branch. Default: the remote's default branch. In an empty remote it is made (default `main`)."""
@@ -66,6 +90,23 @@ class Publish(ApiModel):
 class PlanSpec(ApiModel):
     """How the plan is made. With `tasks` the user gives it and the planner is skipped."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.tasks) || self.tasks.all(t, !has(t.dependsOn) || "
+                "sets.contains(self.tasks.map(u, u.id), t.dependsOn))",
+                "tasks[].dependsOn names a task that is not among tasks",
+            ),
+            (
+                "!has(self.tasks) || self.tasks.all(t, !has(t.dependsOn) || !(t.id in t.dependsOn))",
+                "tasks[].dependsOn: a task cannot depend on itself",
+            ),
+            (
+                "!has(self.contracts) || size(self.contracts) == 0 || (has(self.tasks) && size(self.tasks) > 0)",
+                "contracts go with tasks of your own: give tasks, or leave contracts to the planner",
+            ),
+        )
+    )
     approval: bool = False
     """Wait for an approval (`plan`) before any agent starts."""
     max_tasks: Annotated[int, Field(ge=1, le=100)] = 12
@@ -125,9 +166,11 @@ class EnvVar(ApiModel):
 class EgressRule(ApiModel):
     """One allowed destination (clusters only; a local sandbox has all of the network or none)."""
 
-    cidr: Annotated[str, StringConstraints(max_length=50)] = ""
+    cidr: Cidr
     """Addresses, e.g. `10.0.0.0/8`."""
-    ports: Annotated[list[int], Field(max_length=20)] = Field(default_factory=list[int])
+    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=20)] = Field(
+        default_factory=list[int]
+    )
     """TCP ports. Default: all."""
 
 
@@ -135,11 +178,14 @@ class Egress(ApiModel):
     """The network a sandbox may reach. Default: none."""
 
     enabled: bool = False
-    """Any destination."""
+    """Any destination; the class's egress proxy alone, where it names one."""
     dns: bool = False
     """Names may be resolved. Default: no."""
     allow: Annotated[list[EgressRule], Field(max_length=50)] = Field(default_factory=list[EgressRule])
     """Destinations besides `enabled`."""
+    setup_only: bool = False
+    """What is granted holds for `setup` commands and is closed before an agent's first command. Also true
+    where the class says so. Default: it holds as long as the sandbox does."""
 
 
 class SandboxOptions(ApiModel):
@@ -155,6 +201,11 @@ class SandboxOptions(ApiModel):
     env: Annotated[list[EnvVar], Field(max_length=100)] = Field(default_factory=list[EnvVar])
     """Environment of agents' commands."""
     egress: Egress = Field(default_factory=Egress)
+
+    @property
+    def opens_for_setup(self) -> bool:
+        """Whether set-up commands have a network that agents do not have."""
+        return self.egress.setup_only and bool(self.setup)
 
 
 class Gate(ApiModel):
@@ -184,7 +235,14 @@ class JudgeSpec(ApiModel):
 
 
 class SwarmRunSpec(ApiModel):
-    goal: Annotated[str, StringConstraints(min_length=1), Field(json_schema_extra={"maxLength": 32 * 1024})]
+    goal: Annotated[
+        str,
+        StringConstraints(min_length=1),
+        Field(
+            json_schema_extra={"maxLength": 32 * 1024}
+            | rules(("self.matches('[^[:space:]]')", "is empty: say what is to be done"))
+        ),
+    ]
     """What is to be done, at most 32 KiB. Immutable once started."""
     repository: Repository
     """Where the work happens. Immutable once started."""

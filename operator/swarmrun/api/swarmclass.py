@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from swarmrun.api import API_VERSION
-from swarmrun.api.base import ApiModel, Name, Usd
+from swarmrun.api.base import ApiModel, Cidr, Name, Usd
 from swarmrun.api.plan import Criterion
 from swarmrun.api.run import Budget, Gate, ObjectMeta, SandboxOptions
 
@@ -141,6 +143,20 @@ NamespacePattern = Annotated[str, StringConstraints(pattern=r"^[-a-z0-9*]{1,63}$
 Label = Annotated[str, StringConstraints(max_length=253)]
 
 
+class EgressProxy(ApiModel):
+    """Open egress (`sandbox.egress.enabled`) is this proxy and nothing else: it decides about domains."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+:[0-9]{1,5}/?$", max_length=300)]
+    """E.g. `http://proxy.example.com:3128`. No credentials: agents can read it."""
+    cidr: Cidr
+    """Its addresses, e.g. `10.1.2.3/32`. Of a single address the name in `url` is known without DNS."""
+    no_proxy: Annotated[
+        list[Annotated[str, StringConstraints(pattern=r"^[^\s,]+$", max_length=253)]], Field(max_length=50)
+    ] = Field(default_factory=list[str])
+    """Hosts and domains that clients reach without it, where `sandbox.egress.allow` grants them. Default: only
+    the sandbox itself."""
+
+
 class PodSettings(ApiModel):
     """How the Pods of runs are made. Ignored where agents run as processes or containers."""
 
@@ -167,12 +183,16 @@ class PodSettings(ApiModel):
     """Further labels of Pods; SwarmRun's own are not replaced."""
     annotations: dict[str, str] = Field(default_factory=dict[str, str])
     """Further annotations of Pods."""
-    git_cidrs: Annotated[list[Annotated[str, StringConstraints(max_length=50)]], Field(max_length=50)] = (
-        Field(default_factory=list[str])
-    )
+    ca_config_map: Label = ""
+    """ConfigMap of the run's namespace whose `ca.crt` set-up, agents and git trust besides the image's
+    certificates. Default: those alone."""
+    egress_proxy: EgressProxy | None = None
+    """Proxy of sandboxes, for domains. Default: open egress is every public address."""
+    git_cidrs: Annotated[list[Cidr], Field(max_length=50)] = Field(default_factory=list[str])
     """Where git remotes (or the proxy to them) are. Default: anywhere, on the remote's port."""
     git_ca_config_map: Label = ""
-    """ConfigMap of the run's namespace whose `ca.crt` git trusts. Default: the image's certificates."""
+    """ConfigMap of the run's namespace whose `ca.crt` git Pods trust besides the image's certificates.
+    Default: `caConfigMap`."""
     git_env: dict[str, str] = Field(default_factory=dict[str, str])
     """Environment of git Pods, e.g. HTTPS_PROXY. Default: none."""
     waive_network_policy: bool = False
@@ -209,8 +229,34 @@ class SwarmClassSpec(ApiModel):
     repositories: AllowedRepositories = Field(default_factory=AllowedRepositories)
     """Which repositories runs may name."""
 
+    @model_validator(mode="after")
+    def _a_proxy_can_be_found(self) -> Self:
+        proxy = self.pods.egress_proxy
+        if proxy is None:
+            return self
+        try:
+            single = ip_network(proxy.cidr, strict=False).num_addresses == 1
+        except ValueError as exc:
+            raise ValueError(
+                f"pods.egressProxy.cidr: {proxy.cidr!r} is no address range; write it as 10.1.2.3/32"
+            ) from exc
+        if not single and not self.sandbox.egress.dns and not _is_address(urlsplit(proxy.url).hostname or ""):
+            raise ValueError(
+                "pods.egressProxy.url names a host that sandboxes cannot resolve; give a cidr of one address, "
+                "name the address in url, or grant sandbox.egress.dns"
+            )
+        return self
+
     def tier_of(self, role: AgentRole) -> Tier:
         return self.roles.get(role) or DEFAULT_ROLES[role]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class ClassMeta(ObjectMeta):

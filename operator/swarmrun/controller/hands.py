@@ -74,7 +74,7 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
             provider=spec.provider,
             draft=spec.draft,
             cidrs=tuple(snapshot.pods.git_cidrs),
-            ca_config_map=snapshot.pods.git_ca_config_map,
+            ca_config_map=snapshot.pods.git_ca_config_map or snapshot.pods.ca_config_map,
             env=snapshot.pods.git_env,
         )
         its = place(snapshot)

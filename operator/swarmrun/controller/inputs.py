@@ -34,4 +34,5 @@ def run_input(snapshot: Snapshot, *, granted: int = 0) -> RunInput:
         max_fix_rounds=snapshot.max_fix_rounds,
         samples=snapshot.samples,
         guards=snapshot.guards,
+        setup_only=snapshot.sandbox.opens_for_setup,
     )

@@ -151,7 +151,7 @@ class Reconciler:
             self._worlds.close(memory.instance)
             run_ended(seen.report)
         moved, memory.seen = mails or seen is not memory.seen, seen
-        memory.delay = SOON if moved else min(LATER, memory.delay * 1.5)
+        memory.delay = SOON if moved or _begins(seen.report) else min(LATER, memory.delay * 1.5)
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
         if seen.ended and memory.parsed and memory.parsed[2].attempt > asked.attempt:
             again = SOON  # the next attempt's turn
@@ -357,6 +357,12 @@ def _cancelled(run: SwarmRun, instance: str) -> RunReport:
 def _observed(status: SwarmRunStatus, generation: int) -> SwarmRunStatus:
     conditions = [c.model_copy(update={"observed_generation": generation}) for c in status.conditions]
     return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _begins(report: RunReport) -> bool:
+    """Its Pods are on their way, and what is wrong with them is told soon: nobody should wait for that."""
+    began = report.phase in (Phase.PENDING, Phase.PLANNING)
+    return began and not report.plan and not report.suspended and not report.waiting_for
 
 
 def _ttl(run: SwarmRun, finished: datetime | None) -> float | None:

@@ -73,6 +73,7 @@ def _attempt(text: str) -> int:
             f"annotation {ATTEMPT} is {text!r}, which is no attempt",
             field=f"metadata.annotations[{ATTEMPT}]",
             mend=f"a whole number from 1 to {_MAX_ATTEMPT}",
+            reason="InvalidAnnotation",
         )
     return int(text)
 

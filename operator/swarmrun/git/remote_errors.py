@@ -55,7 +55,8 @@ def translate(exc: GitError, url: str, doing: str) -> SwarmRunError:
         return GitError(
             cannot,
             output=text,
-            mend="name the CA bundle in GIT_SSL_CAINFO or mend the certificate",
+            mend="name the CA bundle (GIT_SSL_CAINFO here; in a cluster spec.pods.gitCaConfigMap of the class) "
+            "or mend the certificate",
             reason="TLS",
         )
     if _OWNER.search(text):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from swarmrun.api.swarmclass import PodSettings
-from swarmrun.kube.options import NetworkOptions, PodOptions
+from swarmrun.kube.options import EgressProxy, NetworkOptions, PodOptions
 
 
 def pod_options(operator: PodOptions, given: PodSettings) -> PodOptions:
@@ -22,11 +22,14 @@ def pod_options(operator: PodOptions, given: PodSettings) -> PodOptions:
         tolerations=tuple(toleration(taint) for taint in given.tolerations),
         labels=given.labels,
         annotations=given.annotations,
+        ca_config_map=given.ca_config_map,
     )
 
 
 def network_options(operator: NetworkOptions, given: PodSettings) -> NetworkOptions:
-    return replace(operator, waive_enforcement=given.waive_network_policy)
+    it = given.egress_proxy
+    proxy = EgressProxy(it.url.rstrip("/"), it.cidr, tuple(it.no_proxy)) if it else None
+    return replace(operator, waive_enforcement=given.waive_network_policy, proxy=proxy)
 
 
 def toleration(taint: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ kubelet's own words. Causes and texts were seen on Kubernetes 1.35 with containe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -34,6 +34,10 @@ class PodState:
     message: str = ""
     ip: str = ""
     """While it runs."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """While it runs."""
+    tells: bool = False
+    """Of one that starts: the reason is worth telling, people may have to do something about it."""
     look_at_events: bool = False
     """Nothing on the status says why it has not started, or why it ended."""
 
@@ -79,7 +83,7 @@ def read_pod(pod: Json) -> PodState:
     if waiting := state.get("waiting"):
         return _waiting(name, waiting)
     if "running" in state and status.get("podIP"):
-        return PodState("Running", ip=status["podIP"])
+        return PodState("Running", ip=status["podIP"], labels=meta.get("labels") or {})
     return _pending(name, status)
 
 
@@ -162,7 +166,8 @@ def _waiting(name: str, waiting: Json) -> PodState:
         # Without the image's own name, which may hold any of the words.
         if _NO_SUCH_IMAGE.search(re.sub(r'"[^"]*"', "", said)):
             return PodState("Refused", "ImagePullFailed", f"Pod {name}: {said}")
-        return PodState("Starting", reason, said)
+        # Under one name: kubelet's goes to and fro.
+        return PodState("Starting", "ImagePullBackOff", said, tells=True)
     return PodState("Starting", reason or "Waiting", said, look_at_events=True)
 
 
@@ -172,7 +177,11 @@ def _pending(name: str, status: Json) -> PodState:
             said = str(condition.get("message", ""))
             volume = "persistentvolumeclaim" in said.lower() or "volume" in said.lower()
             return PodState(
-                "Starting", condition.get("reason") or "Unschedulable", said, look_at_events=volume
+                "Starting",
+                condition.get("reason") or "Unschedulable",
+                said,
+                tells=True,
+                look_at_events=volume,
             )
     return PodState("Starting", "Pending", f"Pod {name} waits for a node")
 

@@ -14,6 +14,8 @@ INSTANCE = "swarmrun.dev/instance"
 TASK = "swarmrun.dev/task"
 SANDBOX = "swarmrun.dev/sandbox"
 """Annotation: the sandbox's whole id."""
+EGRESS = "swarmrun.dev/egress"
+"""Label: `setup` while a sandbox may reach what was granted for set-up only."""
 COMPONENT = "app.kubernetes.io/component"
 
 LONGEST = 63

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class PodOptions:
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     storage_class: str = ""
     """Sandboxes get a volume of this class (a generic ephemeral one); empty: `emptyDir`."""
+    ca_config_map: str = ""
+    """ConfigMap of the run's namespace whose `ca.crt` sandboxes trust besides their image's certificates."""
     cpu_request_share: float = 0.25
     """Requested part of the CPU limit. Agents mostly wait for models; a choice."""
 
@@ -68,6 +72,32 @@ PRIVATE_RANGES = (
 
 
 @dataclass(frozen=True)
+class EgressProxy:
+    """What open egress is where a class names a proxy: it decides about domains."""
+
+    url: str
+    """`http://host:port`."""
+    cidr: str
+    """Its addresses."""
+    no_proxy: tuple[str, ...] = ()
+    """Hosts and domains that clients are told to reach without it."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (443 if self.url.startswith("https:") else 80)
+
+    @property
+    def address(self) -> str:
+        """Its only address; empty where `cidr` is a range."""
+        range_ = ip_network(self.cidr, strict=False)
+        return str(range_.network_address) if range_.num_addresses == 1 else ""
+
+
+@dataclass(frozen=True)
 class NetworkOptions:
     """The brain's place in the network and what sandboxes may not reach."""
 
@@ -82,5 +112,7 @@ class NetworkOptions:
     """Ranges that open egress leaves out."""
     forbidden: tuple[str, ...] = ("169.254.169.254:80",)
     """`host:port` that no sandbox may reach; tried before the first tool call, besides the API server."""
+    proxy: EgressProxy | None = None
+    """Open egress is this proxy and nothing else."""
     waive_enforcement: bool = False
     """Goes on where the cluster does not enforce NetworkPolicy: agents reach whatever the network lets them."""

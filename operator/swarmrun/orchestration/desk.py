@@ -19,7 +19,7 @@ from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add
 from swarmrun.orchestration.mail import EVENT, Mail
 from swarmrun.orchestration.perform import begin, failure_text, perform, perform_all, told, waiting
 from swarmrun.orchestration.previews import of_agent
-from swarmrun.orchestration.sandboxes import provide
+from swarmrun.orchestration.sandboxes import OUTGROWN, provide
 from swarmrun.orchestration.size import fitted
 from swarmrun.orchestration.stand import BoardStand, EndedAgent, LiveAgent, Stage, Stand
 from swarmrun.report import AgentRecord, RunReport
@@ -29,6 +29,7 @@ from swarmrun.steps import (
     EVIDENCE,
     GONE,
     PREFLIGHT,
+    PREPARE,
     PUBLISH,
     RELEASE,
     SAMPLE,
@@ -55,6 +56,16 @@ HELPERS = ("integrator", "fixer")
 """Roles that work on what is held back of the budget."""
 WAITS_FOR = {SAMPLE.name: "model", AMEND.name: "model", PREFLIGHT.name: "remote", PUBLISH.name: "remote"}
 """Whom the run itself waits for when such a step is tried again; agents say so on their own line."""
+POD = "pod"
+"""Waited for: a Pod of the run that does not start. The reason is then the Pod's own."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    message: str
+    on: str
+    """`model`, `remote`, `pod`, or nobody in particular."""
+    reason: str
 
 
 class RunEnded(Exception):
@@ -122,7 +133,7 @@ class Desk(Host):
         self.approving = ""
         """`plan` or `publish` while an approval is awaited."""
         self.message = ""
-        self.waits: dict[str, str] = {}
+        self.waits: dict[str, Wait] = {}
         """Step → why it is being waited with."""
         self.suspended = False
         """What agents and clock were told last."""
@@ -209,8 +220,11 @@ class Desk(Host):
         report.granted = self.granted
         # The result, once approved, is published without one.
         report.sandboxes = 0 if self.approving == "publish" else 1 + self.agents_at_once
-        report.message = next(iter(self.waits.values()), self.message)
-        report.waiting_for = self.approving or next((WAITS_FOR.get(step, "") for step in self.waits), "")
+        wait = next(iter(self.waits.values()), None)
+        report.message = wait.message if wait else self.message
+        report.waiting_for = self.approving or (wait.on if wait else "")
+        if report.finished_at is None:
+            report.reason = wait.reason if wait and wait.on == POD else ""
         report.stand = None  # it is not cut down
         self.ctx.set_custom_status({**fitted(report), "stand": self.stand()})
 
@@ -294,8 +308,11 @@ class Desk(Host):
 
     def on_wait(self, step: str, pause: float, failed: Failed) -> None:
         self.charge(failed.usage)
+        if failed.reason == "GitPodStarting":
+            return  # as every run's does
         self.note(f"{step} waited {pause:g} s: {failed.reason}")
-        self.waits[step] = waiting(step, pause, failed)
+        on = POD if step == ENSURE.name or failed.reason == "GitPodWaiting" else WAITS_FOR.get(step, "")
+        self.waits[step] = Wait(waiting(step, pause, failed), on, failed.reason)
 
     def charge(self, usage: UsageRecord | None, *, once: str = "") -> None:
         """Model calls that are no agent's (judge, amendments). `once`: counted under this name one time only."""
@@ -441,7 +458,7 @@ class Desk(Host):
     def warm_box(self) -> Work[None]:
         """Lets the integration sandbox begin to start. What came of it `open_box` finds, a refusal too."""
         yield from self.not_suspended()
-        self.warming = begin(self.ctx, ENSURE, Ensure(**self.box.model_dump()))
+        self.warming = begin(self.ctx, ENSURE, Ensure(**self.box.model_dump(), setup="ahead"))
         yield self.warming
 
     def open_box(self, commit: str, *, setup: bool) -> Work[None]:
@@ -452,6 +469,8 @@ class Desk(Host):
         provided = yield from provide(
             self.ctx, self.box, commit=commit, branch=INTEGRATION, setup=setup, on_wait=self.on_wait
         )
+        for step in (ENSURE, PREPARE):
+            self.waits.pop(step.name, None)
         self.box, self.box_ready = provided.box, True
         self.report.isolation = provided.isolation or self.report.isolation
 
@@ -460,6 +479,7 @@ class Desk(Host):
     ) -> Work[Any]:
         """A step in the integration sandbox; a lost one is replaced and the step runs again."""
         losses = 0
+        cause = said = ""
         while losses < MAX_BOX_LOSSES:
             yield from self.open_box(commit, setup=setup)
             result: Result[Any] = yield from self.perform(step, given(self.box))
@@ -469,11 +489,22 @@ class Desk(Host):
                 self.fail(result.failed)
             self.box_lost()
             losses += result.failed.reason != GONE
+            cause, said = result.failed.reason, result.failed.message
+        mend = f" ({OUTGROWN[cause]})" if cause in OUTGROWN else ""
         raise RunEnded(
             Phase.FAILED,
-            "SandboxLost",
-            f"the integration sandbox was lost {MAX_BOX_LOSSES} times in {step.name}",
+            cause if mend else "SandboxLost",
+            f"the integration sandbox was lost {MAX_BOX_LOSSES} times in {step.name}, the last time: {said}{mend}",
         )
+
+    def give_box_back(self) -> Work[None]:
+        """The next step in it gets a fresh one."""
+        if self.box_ready:
+            yield from self.perform(
+                RELEASE,
+                Release(run=self.given.run, task=self.box.task, attempt=1, generation=self.box.generation),
+            )
+            self.box_lost()
 
     def box_lost(self) -> None:
         self.box = self.box.model_copy(update={"generation": self.box.generation + 1})

@@ -51,6 +51,8 @@ class RunInput(RunRef):
     max_fix_rounds: int = 3
     samples: int = 3
     guards: bool = True
+    setup_only: bool = False
+    """The network is open for set-up alone: nothing of an agent's runs in a sandbox before it is set up."""
     stand: dict[str, Any] | None = None
     """Where it goes on from (`stand.Stand`); None: from the beginning."""
     report: dict[str, Any] | None = None

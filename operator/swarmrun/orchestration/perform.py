@@ -130,7 +130,7 @@ _HINTS = {
 
 def waiting(step: str, pause: float, failed: Failed) -> str:
     """One line about a wait, with what the reader may look at. Pure."""
-    hint = "" if failed.reason == "GitPodStarting" else _HINTS.get(failed.kind, "")
+    hint = "" if failed.reason in ("GitPodStarting", "GitPodWaiting") else _HINTS.get(failed.kind, "")
     return f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message[:300]}{hint}"
 
 
@@ -143,6 +143,7 @@ def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
         "ModelUnavailable": OUTAGE_TRIES,
         "RemoteUnavailable": OUTAGE_TRIES,
         "GitPodStarting": STARTING_TRIES,
+        "GitPodWaiting": STARTING_TRIES,
         UNKNOWN: OUTAGE_TRIES,
     }
     limit = limits.get(failed.reason) or limits.get(failed.kind, OTHER_TRIES)

@@ -36,7 +36,8 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
         accepted: AcceptedPlan = yield from plan(desk)
     else:
         if "baseline" not in desk.kept:
-            yield from desk.open_box(desk.preflight.base_commit, setup=False)
+            # Beside a set-up that has a network of its own no planner reads: then set-up comes first.
+            yield from desk.open_box(desk.preflight.base_commit, setup=desk.given.setup_only)
         accepted, _ = yield from beside(plan(desk), baseline(desk))
     for round_number in range(1, ROUNDS + 1):
         take(desk, accepted)
@@ -51,6 +52,10 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
             raise RunEnded(Phase.FAILED, "InvalidPlan", complaint)
         evidence = yield from desk.evidence("scaffold", complaint)
         accepted = yield from plan(desk, evidence=evidence)
+    if desk.preflight.empty and desk.given.setup_only:
+        # The step left set-up out; what fails in it is to be known before anybody works.
+        yield from desk.give_box_back()
+        yield from desk.open_box(desk.integration, setup=True)
     if desk.given.plan_approval:
         yield from desk.approval("plan", accepted.status.hash)
     return accepted
@@ -100,7 +105,7 @@ def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
     """One attempt of the planner; at a re-plan `kept` names the tasks that stay as they are."""
     blank, attempt = desk.preflight.empty and not kept, desk.planners + 1
     if not blank and not desk.begun("plan", attempt):
-        yield from desk.open_box(desk.integration, setup=False)
+        yield from desk.open_box(desk.integration, setup=desk.given.setup_only)
     allowance = desk.left_for_helpers()
     result: AgentResult = yield from desk.agent(
         AgentInput(

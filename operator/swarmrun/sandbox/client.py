@@ -133,6 +133,10 @@ class SandboxClient:
                 await asyncio.sleep(PAUSE)
         return answer.result()
 
+    async def seal(self, *, forget: Sequence[str] = ()) -> None:
+        """Ends all that set-up left running; later commands do not see the variables named."""
+        await self._call("seal", {"forget": list(forget)})
+
     # ------------------------------------------------------------ files
 
     async def read(self, path: str, *, max_bytes: int = 2_000_000) -> bytes:

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ class _Live:
     loop: asyncio.AbstractEventLoop
     note: str
     cloned: bool
+    open: bool
+    """Started with a network that set-up alone may use."""
     ready: bool = False
 
 
@@ -106,17 +108,16 @@ class ProcessProvider:
         self.preflight()
         async with self._locks.setdefault(spec.id, asyncio.Lock()):
             live = self._live.get(spec.id)
-            if live is None:
-                if await asyncio.to_thread((self._directory(spec.id) / "sandbox.json").exists):
-                    await asyncio.to_thread(self._leave_no_cgroup, spec.id)
-                    return SandboxState(
-                        "Lost", "Ended", f"sandbox {spec.id} ended with the process that held it"
-                    )
-                try:
-                    live = await self._start(spec)
-                except OSError as exc:
-                    return SandboxState("Refused", "CannotStart", f"sandbox {spec.id} cannot start: {exc}")
-                self._live[spec.id] = live
+            if live is None and (spec.setup == "done" or await asyncio.to_thread(self._was_there, spec.id)):
+                await asyncio.to_thread(self._leave_no_cgroup, spec.id)
+                return SandboxState("Lost", "Ended", f"sandbox {spec.id} ended with the process that held it")
+            try:
+                if live is None:
+                    live = self._live[spec.id] = await self._start(spec)
+                elif live.open and spec.setup == "done":
+                    live = await self._start_closed(spec, live)
+            except OSError as exc:
+                return SandboxState("Refused", "CannotStart", f"sandbox {spec.id} cannot start: {exc}")
             return await self._state(spec.id, live)
 
     async def connect(self, sandbox_id: str) -> SandboxClient:
@@ -166,15 +167,31 @@ class ProcessProvider:
         except SandboxLost as exc:
             live.process.kill()
             return SandboxState("Lost", "ServerEnded", str(exc))
-        return SandboxState("Ready", message=live.note, cloned=live.cloned)
+        return SandboxState("Ready", message=live.note, cloned=live.cloned, open=live.open)
 
     async def _start(self, spec: SandboxSpec) -> _Live:
+        cloned = await asyncio.to_thread(self._prepare, spec, self._directory(spec.id))
+        # Nobody takes a network from a process that runs: for agents the sandbox is started anew without.
+        opened = spec.setup_only and spec.egress and spec.setup == "ahead" and not cloned
+        if spec.setup_only and not opened:
+            spec = replace(spec, egress=False)
+        return replace(await self._run(spec, cloned=cloned), open=opened)
+
+    async def _start_closed(self, spec: SandboxSpec, live: _Live) -> _Live:
+        """The same files, and nothing of what ran. Killed in the middle it is Lost, as ever."""
+        del self._live[spec.id]
+        await asyncio.to_thread(self._stop_one, spec.id, live)
+        if live.loop is asyncio.get_running_loop():
+            await live.client.close()
+        self._live[spec.id] = await self._run(replace(spec, egress=False), cloned=live.cloned)
+        return self._live[spec.id]
+
+    async def _run(self, spec: SandboxSpec, *, cloned: bool) -> _Live:
         directory = self._directory(spec.id)
-        cloned = await asyncio.to_thread(self._prepare, spec, directory)
         loop = asyncio.get_running_loop()
         process, lifeline, note = await loop.run_in_executor(_spawner, self._spawn, spec, directory)
         fd = os.open(directory / "server", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return _Live(process, lifeline, fd, self._client(spec.id, fd, ""), loop, note, cloned)
+        return _Live(process, lifeline, fd, self._client(spec.id, fd, ""), loop, note, cloned, open=False)
 
     def _prepare(self, spec: SandboxSpec, directory: Path) -> bool:
         """Makes the directories; returns whether the volume is a copy."""
@@ -307,6 +324,11 @@ class ProcessProvider:
 
     def _remove(self, sandbox_id: str, live: _Live | None) -> None:
         directory = self._directory(sandbox_id)
+        self._stop_one(sandbox_id, live)
+        if directory.exists():
+            _remove_sandbox(directory)
+
+    def _stop_one(self, sandbox_id: str, live: _Live | None) -> None:
         if live is not None:
             live.process.kill()
             live.process.wait()
@@ -318,8 +340,6 @@ class ProcessProvider:
                 break
             time.sleep(0.01)
         self._leave_no_cgroup(sandbox_id)
-        if directory.exists():
-            _remove_sandbox(directory)
 
     def stop(self) -> None:
         """Ends the sandboxes of a process that ends before its run does: they would die with it, but nobody
@@ -332,6 +352,9 @@ class ProcessProvider:
                 os.close(live.lifeline)
                 os.close(live.directory_fd)
                 self._leave_no_cgroup(sandbox_id)
+
+    def _was_there(self, sandbox_id: str) -> bool:
+        return (self._directory(sandbox_id) / "sandbox.json").exists()
 
     def _leave_no_cgroup(self, sandbox_id: str) -> None:
         marker = _marker(self._directory(sandbox_id) / "sandbox.json")

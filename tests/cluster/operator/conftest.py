@@ -191,3 +191,54 @@ def remote(kubectl: Any) -> Iterator[str]:
         )
         yield f"{FORGE}/{owner}/{name}.git"
         forge.delete(f"/repos/{owner}/{name}")
+
+
+class Rooms:
+    """Namespaces that one operator serves: each test of a module takes one."""
+
+    NUMBER = 48
+
+    def __init__(self) -> None:
+        self.prefix = f"operator-{secrets.token_hex(4)}"
+        self.names = [f"{self.prefix}-{n}" for n in range(self.NUMBER)]
+        self._free = iter(self.names)
+        labels = {"test": self.prefix, "pod-security.kubernetes.io/enforce": "restricted"}
+        Kubectl("default").apply(
+            *(
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n, "labels": labels}}
+                for n in self.names
+            )
+        )
+
+    def take(self) -> Kubectl:
+        return Kubectl(next(self._free))
+
+    def operator(self, state: Path, **env: str) -> Operator:
+        """Started, and serving."""
+        port = str(20000 + secrets.randbelow(20000))
+        it = Operator(state, ",".join(self.names), SWARMRUN_PROBE_PORT=port, **env)
+        it.start()
+        ends = time.monotonic() + 60
+        while not _serves(f"http://127.0.0.1:{port}/healthz"):
+            assert time.monotonic() < ends, it.log.read_text()[-3000:]
+            time.sleep(0.3)
+        return it
+
+    def close(self) -> None:
+        kubectl = Kubectl("default")
+        kubectl("delete", "swarmclass", "-l", f"test={self.prefix}", "--ignore-not-found")
+        kubectl("delete", "namespace", "-l", f"test={self.prefix}", "--wait=false")
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def rooms(crds: None) -> Iterator[Rooms]:
+    it = Rooms()
+    yield it
+    it.close()

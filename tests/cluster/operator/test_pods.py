@@ -60,11 +60,12 @@ def in_pods(kubectl: Any, operator: Any, tmp_path: Path) -> Iterator[Any]:
     print(it.log.read_text()[-6000:] if it.log.exists() else "")
 
 
-def apply(kubectl: Any, remote: dict[str, Any], models: str) -> None:
+def apply(kubectl: Any, remote: dict[str, Any], models: str, **more: Any) -> None:
     cls, run = yaml.safe_load_all((DEMO / "run.yaml").read_text())
     cls["metadata"] = {"name": kubectl.namespace, "labels": {"test": kubectl.namespace}}
     cls["spec"]["repositories"]["schemes"] = ["https", "http"]
-    cls["spec"]["sandbox"] = {"resources": {"cpu": "500m", "memory": "256Mi", "disk": "1Gi"}}
+    sandbox = {"resources": {"cpu": "500m", "memory": "256Mi", "disk": "1Gi"}}
+    cls["spec"]["sandbox"] = sandbox | more.get("sandbox", {})
     for tier in cls["spec"]["models"].values():
         tier["endpoint"] = models
     run["spec"] |= {
@@ -109,3 +110,19 @@ def test_the_demo_runs_in_pods_although_all_its_sandboxes_and_its_operator_are_k
     # Whoever may read all of the namespace but Secrets finds no token.
     for kind in ("swarmruns", "pods", "events", "configmaps", "networkpolicies"):
         assert remote["token"] not in kubectl("get", kind, "-o", "yaml")
+
+
+def test_a_run_whose_network_is_for_set_up_alone_ends_well(
+    kubectl: Any, in_pods: Any, remote: dict[str, Any]
+) -> None:
+    with CassetteServer(DEMO / "cassette.yaml", quiet=True) as models:
+        in_pods.start()
+        reaches = "getent hosts kubernetes.default.svc.cluster.local || sleep 3; "
+        setup = {"setup": [f"{reaches * 4} getent hosts kubernetes.default.svc.cluster.local"]}
+        grant = {"dns": True, "setupOnly": True}
+        apply(kubectl, remote, models.url, sandbox=setup | {"egress": grant})
+        kubectl("wait", "--for=condition=Finished", "--timeout=250s", f"swr/{NAME}")
+    assert kubectl.status(NAME)["phase"] == "Succeeded", kubectl.status(NAME)
+    policies = yaml.safe_load(kubectl("get", "networkpolicies", "-o", "yaml"))["items"]
+    opened = [p for p in policies if "swarmrun.dev/egress" in p["spec"]["podSelector"]["matchLabels"]]
+    assert len(opened) == 1

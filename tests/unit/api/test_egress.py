@@ -50,7 +50,7 @@ def rules(*found: tuple[str, list[int]]) -> dict[str, Any]:
         (rules(("10.1.0.0/16", [443, 22])), rules(("10.0.0.0/8", [443])), "allow[0]"),
         (rules(("fc00::/8", [443])), rules(("10.0.0.0/8", [443])), "allow[0]"),
         (rules(("10.1.0.0/99", [443])), rules(("10.0.0.0/8", [443])), "allow[0].cidr"),
-        (rules(("", [])), rules(("10.0.0.0/8", [])), "allow[0].cidr"),
+        (rules(("300.0.0.0/8", [])), rules(("10.0.0.0/8", [])), "allow[0].cidr"),
     ],
 )
 def test_what_the_class_does_not_grant_is_refused_by_field(
@@ -77,3 +77,13 @@ def test_a_run_may_narrow_what_its_class_grants(asked: dict[str, Any], granted: 
 
 def test_on_ones_own_machine_nobody_is_asked() -> None:
     assert resolved({"enabled": True}, {}, own_machine=True).enabled
+
+
+@pytest.mark.parametrize(("asked", "granted"), [({"setupOnly": True}, {}), ({}, {"setupOnly": True})])
+def test_what_either_grants_for_set_up_only_holds_for_set_up_only(
+    asked: dict[str, Any], granted: dict[str, Any]
+) -> None:
+    rule = rules(("10.1.0.0/16", [443]))
+    for mine in (asked, asked | rule):
+        found = resolved(mine, granted | rule)
+        assert (found.setup_only, [r.cidr for r in found.allow]) == (True, ["10.1.0.0/16"])

@@ -35,6 +35,29 @@ def test_no_class_is_something_to_wait_for(class_body: Body) -> None:
         assert caught.value.reason == "SwarmClassNotFound"
 
 
+@pytest.mark.parametrize(
+    ("proxy", "egress", "words"),
+    [
+        ({"url": "http://proxy.example.com:3128", "cidr": "10.0.0.0/8"}, {}, "cidr of one address"),
+        ({"url": "http://proxy.example.com:3128", "cidr": "10.0.0.0/40"}, {}, "is no address range"),
+        ({"url": "http://proxy.example.com:3128", "cidr": "10.0.0.5/32"}, {}, ""),
+        ({"url": "http://10.0.0.5:3128", "cidr": "10.0.0.0/8"}, {}, ""),
+        ({"url": "http://[fd00::5]:3128", "cidr": "fd00::/8"}, {}, ""),
+        ({"url": "http://proxy.example.com:3128", "cidr": "10.0.0.0/8"}, {"dns": True}, ""),
+    ],
+)
+def test_a_proxy_that_no_sandbox_could_find_is_refused_with_the_class(
+    class_body: Body, proxy: dict[str, str], egress: dict[str, Any], words: str
+) -> None:
+    body = class_body("a", pods={"egressProxy": proxy}, sandbox={"egress": egress})
+    if not words:
+        assert choose("a", {"a": body}).spec.pods.egress_proxy
+        return
+    with pytest.raises(InvalidResource, match=words) as refused:
+        choose("a", {"a": body})
+    assert refused.value.reason == "InvalidClass"
+
+
 def test_a_recording_s_file_is_no_endpoint_in_a_cluster(class_body: Body) -> None:
     models = {"standard": {"endpoint": "cassette:tape.yaml", "model": "m"}}
     with pytest.raises(InvalidResource, match=r"spec\.models\.standard\.endpoint"):

@@ -74,9 +74,9 @@ def test_a_missing_class_is_waited_for(
 @pytest.mark.parametrize(
     ("spec", "given", "reason", "words"),
     [
-        ({"parallelism": 9}, {"parallelism": 2}, "InvalidResource", "spec.parallelism is 9"),
+        ({"parallelism": 9}, {"parallelism": 2}, "AboveCeiling", "spec.parallelism is 9"),
         ({}, {"allowedNamespaces": ["other-*"]}, "NamespaceNotAllowed", "namespace team"),
-        ({}, {"repositories": {"hosts": ["forge.example.com"]}}, "InvalidResource", "git.example.com"),
+        ({}, {"repositories": {"hosts": ["forge.example.com"]}}, "RepositoryNotAllowed", "git.example.com"),
         ({"goal": "  "}, {}, "InvalidSpec", "spec.goal"),
     ],
 )

@@ -22,9 +22,9 @@ from swarmrun.errors import (
 )
 from swarmrun.git import trailers, urls
 from swarmrun.git.credentials import Anonymous, SshKey, Token, access
-from swarmrun.git.pod import secret, wire
+from swarmrun.git.pod import certificates, secret, wire
 from swarmrun.git.pod.client import GitPodAccess
-from swarmrun.git.pod.manifest import GitOptions, git_name, git_pod, git_policy
+from swarmrun.git.pod.manifest import GitOptions, git_name, git_pod, git_policy, peer_of
 from swarmrun.git.pod.server import GitServer, Settings
 from swarmrun.git.remote import FIRST_COMMIT
 from swarmrun.git.repo import RunRepo
@@ -336,6 +336,45 @@ def test_a_remote_by_name_is_reached_on_its_port_only_and_names_are_resolved():
     assert git_policy(PLACE, named, NETWORK)["spec"]["egress"][0]["to"] == [
         {"ipBlock": {"cidr": "10.0.0.0/24"}}
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "env", "peer"),
+    [
+        ("https://git.example.com/a", {}, ("git.example.com", 443)),
+        ("https://git.example.com:8443/a", {"HTTPS_PROXY": "http://10.0.0.5:3128"}, ("10.0.0.5", 3128)),
+        ("https://git.example.com/a", {"https_proxy": "proxy:3128"}, ("proxy", 3128)),
+        ("https://git.example.com/a", {"ALL_PROXY": "socks5://proxy"}, ("proxy", 1080)),
+        ("http://git.example.com/a", {"HTTPS_PROXY": "http://proxy:3128"}, ("git.example.com", 80)),
+        (
+            "https://git.example.com/a",
+            {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "localhost,.example.com"},
+            ("git.example.com", 443),
+        ),
+        ("git@git.example.com:a", {"ALL_PROXY": "http://proxy:3128"}, ("git.example.com", 22)),
+    ],
+)
+def test_the_policy_opens_what_git_connects_to_the_proxy_where_there_is_one(url, env, peer):
+    assert peer_of(urls.parse(url), env) == peer
+    policy = git_policy(PLACE, options(url, env=env), NETWORK)
+    (rule,) = [r for r in policy["spec"]["egress"] if r["ports"][0]["port"] != 53]
+    assert rule["ports"] == [{"protocol": "TCP", "port": peer[1]}]
+
+
+def test_a_classs_certificates_join_the_images(tmp_path):
+    made = git_pod(PLACE, options("https://git.example.com/a", ca_config_map="ca"), token_sha256="h")
+    env = {e["name"]: e["value"] for e in made["spec"]["containers"][0]["env"]}
+    assert env["GIT_SSL_CAINFO"] == env["SSL_CERT_FILE"] != env["SWARMRUN_CA"]
+    ours, system, out = tmp_path / "ca.crt", tmp_path / "system", tmp_path / "out"
+    ours.write_text("-----BEGIN CERTIFICATE-----\nours\n")
+    system.write_text("system\n")
+    certificates.join(ours, out, system=system)
+    assert out.read_text() == "system\n-----BEGIN CERTIFICATE-----\nours\n"
+    certificates.join(ours, out, system=tmp_path / "absent")
+    assert "ours" in out.read_text()
+    ours.write_text("nothing")
+    with pytest.raises(InvalidResource, match="holds no certificate"):
+        certificates.join(ours, out, system=system)
 
 
 def test_a_password_in_the_address_does_not_get_into_the_pod():

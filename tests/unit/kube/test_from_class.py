@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from swarmrun.api.swarmclass import PodSettings
+from swarmrun.kube.api import _FORBIDDEN
 from swarmrun.kube.from_class import network_options, pod_options, toleration
+from swarmrun.kube.loss import _REFUSED
+from swarmrun.kube.mends import MENDS, with_mend
 from swarmrun.kube.options import NetworkOptions, PodOptions
 
 
@@ -37,3 +40,28 @@ def test_a_class_that_speaks_is_heard():
     made = pod_options(PodOptions("i", image_pull_secrets=("pull",)), given)
     assert (made.runtime_class, made.image_pull_secrets, made.image) == ("kata", ("own",), "i")
     assert made.node_selector == {"pool": "agents"}
+
+
+def test_a_classs_proxy_and_certificates_reach_its_pods():
+    proxy = {"url": "http://proxy.example.com:3128/", "cidr": "10.1.2.3/32", "noProxy": ["a"]}
+    given = PodSettings.model_validate({"caConfigMap": "ca", "egressProxy": proxy})
+    assert pod_options(PodOptions("i"), given).ca_config_map == "ca"
+    made = network_options(NetworkOptions("ns", {}), given).proxy
+    assert (made.host, made.port, made.address) == ("proxy.example.com", 3128, "10.1.2.3")
+    assert (made.url, made.no_proxy) == ("http://proxy.example.com:3128", ("a",))
+
+
+# ------------------------------------------------------------ what mends a refusal
+
+
+def test_a_mend_is_not_cut_off_by_a_long_message():
+    said = with_mend("x" * 2000 + " the end", "RuntimeClassNotFound")
+    assert len(said) <= 500
+    assert said.endswith("(correct spec.pods.runtimeClass of the SwarmClass, or create that RuntimeClass)")
+    assert "the end" in said
+    assert with_mend("as it is", "SomethingElse") == "as it is"
+
+
+def test_every_reason_that_tells_forbidden_apart_has_a_mend():
+    assert {reason for _, reason in _FORBIDDEN} <= set(MENDS)
+    assert set(_REFUSED.values()) - {"ContainerRefused"} <= set(MENDS)

@@ -98,7 +98,7 @@ LOW = {"reason": "Evicted", "message": "The node was low on resource: memory."}
             "Refused",
             "ImagePullFailed",
         ),
-        (pod(waiting("ErrImagePull", "dial tcp: i/o timeout")), "Starting", "ErrImagePull"),
+        (pod(waiting("ErrImagePull", "dial tcp: i/o timeout")), "Starting", "ImagePullBackOff"),
         (pod(waiting("ImagePullBackOff", 'Back-off pulling image "x"')), "Starting", "ImagePullBackOff"),
         (pod(waiting("ContainerCreating")), "Starting", "ContainerCreating"),
         (pod({"phase": "Pending"}), "Starting", "Pending"),
@@ -127,7 +127,7 @@ def test_a_pod_that_finds_no_node_says_why():
         }
     ]
     state = read_pod(pod({"phase": "Pending", "conditions": conditions}))
-    assert (state.phase, state.reason) == ("Starting", "Unschedulable")
+    assert (state.phase, state.reason, state.tells) == ("Starting", "Unschedulable", True)
     assert "Insufficient cpu" in state.message
 
 

@@ -28,7 +28,7 @@ def spec(**more: Any) -> SandboxSpec:
 
 
 def pod(it: SandboxSpec | None = None, options: PodOptions = OPTIONS) -> dict[str, Any]:
-    return manifest.sandbox_pod(PLACE, it or spec(), options, token_sha256="h" * 64)
+    return manifest.sandbox_pod(PLACE, it or spec(), options, NETWORK, token_sha256="h" * 64)
 
 
 # ------------------------------------------------------------ the manifest
@@ -113,14 +113,14 @@ def test_the_server_is_mounted_only_for_images_that_have_none():
 
 
 def test_the_policy_lets_in_the_brain_and_out_what_was_granted():
-    closed = manifest.sandbox_policy(PLACE, spec(), NETWORK)["spec"]
+    (closed,) = (policy["spec"] for policy in manifest.sandbox_policies(PLACE, spec(), NETWORK))
     assert closed["egress"] == []
     assert closed["policyTypes"] == ["Ingress", "Egress"]
     (ingress,) = closed["ingress"]
     assert ingress["from"][0]["podSelector"]["matchLabels"] == {"app": "brain"}
     assert closed["podSelector"]["matchLabels"].items() <= pod()["metadata"]["labels"].items()
     granted = spec(allow=(EgressRule("10.9.0.0/16", (443,)),), dns=True)
-    first, dns = manifest.sandbox_policy(PLACE, granted, NETWORK)["spec"]["egress"]
+    first, dns = manifest.sandbox_policies(PLACE, granted, NETWORK)[0]["spec"]["egress"]
     assert first == {
         "to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}],
         "ports": [{"protocol": "TCP", "port": 443}],
@@ -215,7 +215,8 @@ def test_a_refusal_is_told_and_an_outage_is_raised():
         it = provider(api)
         api.refuse = PermissionDenied("exceeded quota: q", reason="QuotaExceeded")
         state = await it.ensure(spec())
-        assert (state.phase, state.reason, state.message) == ("Refused", "QuotaExceeded", "exceeded quota: q")
+        assert (state.phase, state.reason) == ("Refused", "QuotaExceeded")
+        assert state.message.startswith("exceeded quota: q (lower spec.sandbox.resources")
         api.refuse = RemoteUnavailable("down", reason="ApiServerUnavailable")
         with pytest.raises(RemoteUnavailable):
             await it.ensure(spec())

@@ -1,7 +1,7 @@
 """`ports.RepositoryAccess` by a git Pod, which is made when it is first needed and again when it is lost.
 
-Nothing here waits for the Pod: until it serves, every call raises RemoteUnavailable `GitPodStarting`, which the
-orchestration answers with a durable timer.
+Nothing here waits for the Pod: until it serves, every call raises RemoteUnavailable `GitPodStarting` (`GitPodWaiting`
+where the cluster says what it waits for), which the orchestration answers with a durable timer.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from swarmrun.git.pod.manifest import PORT, GitOptions, git_name, git_pod, git_p
 from swarmrun.git.repo import RunRepo
 from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import read_events, read_pod
+from swarmrun.kube.mends import mend_of
 from swarmrun.kube.options import NetworkOptions, RunPlace
 from swarmrun.ports import Published, PullRequest, RemoteState
 
@@ -211,13 +212,13 @@ class GitPodAccess:
         if state.phase == "Refused":
             # Removed, so that a mended image or class gets a fresh one.
             await self._api.delete(f"{core}/pods/{name}")
-            raise InvalidResource(f"git {state.message}", reason=state.reason)
+            raise InvalidResource(f"git {state.message}", mend=mend_of(state.reason), reason=state.reason)
         if state.phase == "Lost":
             await self._api.delete(f"{core}/pods/{name}")
             raise RemoteUnavailable(
                 f"git {state.message}; it is made again", reason="GitPodLost", retry_after=STARTING
             )
-        raise _starting(f"git Pod {name}: {state.reason} {state.message}".rstrip())
+        raise _starting(f"git Pod {name}: {state.reason} {state.message}".rstrip(), told=state.tells)
 
     async def _create(self, core: str) -> None:
         policies = f"/apis/networking.k8s.io/v1/namespaces/{self._place.namespace}/networkpolicies"
@@ -232,7 +233,11 @@ class GitPodAccess:
                 continue  # made by a call before this one, or by another worker
             except NotFound as exc:
                 raise PermissionDenied(exc.message, reason="NamespaceNotFound") from exc
+            except (PermissionDenied, InvalidResource) as exc:
+                exc.mend = exc.mend or mend_of(exc.reason)
+                raise
 
 
-def _starting(what: str) -> RemoteUnavailable:
-    return RemoteUnavailable(what, reason="GitPodStarting", retry_after=STARTING)
+def _starting(what: str, *, told: bool = False) -> RemoteUnavailable:
+    """`told`: the cluster says why it takes its time."""
+    return RemoteUnavailable(what, reason="GitPodWaiting" if told else "GitPodStarting", retry_after=STARTING)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # pyright: ignore[reportAttributeAccessIssue]
 
 from swarmrun.git import urls
 from swarmrun.kube import names, network
@@ -19,6 +21,7 @@ COMPONENT = "git"
 UID = 65532
 """The user of the operator's image (ssh wants one that is in /etc/passwd)."""
 CA = "/etc/swarmrun/ca"
+CA_JOINED = "/work/ca-certificates.crt"
 _PORTS = {"https": 443, "http": 80, "ssh": 22}
 
 
@@ -68,9 +71,12 @@ def git_pod(place: RunPlace, options: GitOptions, *, token_sha256: str) -> Json:
         volumes.append({"name": "secret", "secret": source})
         mounts.append({"name": "secret", "mountPath": "/run/git-secret", "readOnly": True})
     if options.ca_config_map:
-        volumes.append({"name": "ca", "configMap": {"name": options.ca_config_map}})
+        # Its key by name: one that is missing is then told by an Event.
+        items = [{"key": "ca.crt", "path": "ca.crt"}]
+        volumes.append({"name": "ca", "configMap": {"name": options.ca_config_map, "items": items}})
         mounts.append({"name": "ca", "mountPath": CA, "readOnly": True})
-        env |= {"GIT_SSL_CAINFO": f"{CA}/ca.crt", "SSL_CERT_FILE": f"{CA}/ca.crt"}
+        # Both replace what is trusted, so they name the file in which the server joins it with the image's.
+        env |= {"GIT_SSL_CAINFO": CA_JOINED, "SSL_CERT_FILE": CA_JOINED, "SWARMRUN_CA": f"{CA}/ca.crt"}
     container: Json = {
         "name": "git",
         "image": options.pods.image,
@@ -94,22 +100,39 @@ def git_pod(place: RunPlace, options: GitOptions, *, token_sha256: str) -> Json:
 
 
 def git_policy(place: RunPlace, options: GitOptions, net: NetworkOptions) -> Json:
-    """In: the brain. Out: the remote's port, at the ranges of the class or the address itself where the URL is
-    one; a name's addresses change, so a name alone is held by the server, which follows no redirect."""
+    """In: the brain. Out: the remote's port (or that of the proxy to it), at the ranges of the class or the
+    address itself where the URL is one; a name's addresses change, so a name alone is held by the server, which
+    follows no redirect."""
     url = urls.parse(options.url)
-    port = url.port or _PORTS.get(url.scheme, 443)
+    host, port = peer_of(url, options.env)
     selects = {names.INSTANCE: names.label_value(place.run), names.COMPONENT: COMPONENT}
     if options.cidrs:
         egress = [network.to_block(cidr, port) for cidr in options.cidrs]
-    elif literal := _address(url.host):
+    elif literal := _address(host):
         egress = [network.to_block(literal, port)]
     else:
         # A company's host is often at a private address: only link-local ones are closed (metadata).
         egress = [network.to_anywhere(replace(net, closed=("169.254.0.0/16", "fe80::/10")), port)]
-    if not _address(url.host):
+    if not _address(host):
         egress.append(network.to_dns(net))
     meta = metadata(place, git_name(place), COMPONENT)
     return policy(meta, selects, ingress=network.from_brain(net, PORT), egress=egress)
+
+
+def peer_of(url: urls.RepositoryUrl, env: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port that git and the pull requests connect to: the proxy's, where `env` names one for this host
+    (read as curl and Python do; ssh knows none)."""
+    proxies = {
+        name[: -len("_proxy")]: value
+        for name, value in ((key.lower(), value) for key, value in env.items())
+        if name.endswith("_proxy") and value
+    }
+    named = proxies.get(url.scheme) or proxies.get("all", "")
+    if url.scheme in ("http", "https") and named and not proxy_bypass_environment(url.host, proxies):
+        proxy = urlsplit(named if "://" in named else f"http://{named}")
+        default = {"https": 443, "socks5": 1080, "socks5h": 1080}.get(proxy.scheme, 80)
+        return proxy.hostname or "", proxy.port or default
+    return url.host, url.port or _PORTS.get(url.scheme, 443)
 
 
 def _address(host: str) -> str:

@@ -5,6 +5,7 @@
 | `SWARMRUN_TOKEN_SHA256` | SHA-256 of the brain's token, in hex |
 | `SWARMRUN_GIT_URL`, `SWARMRUN_GIT_SCHEMES` | the remote, and the schemes that are allowed (comma separated) |
 | `SWARMRUN_GIT_SECRET` | the mounted Secret's name, for messages; empty: anonymous |
+| `SWARMRUN_CA` | certificates to trust besides the image's; written with them to `SSL_CERT_FILE` at the start |
 | `SWARMRUN_GIT_PROVIDER`, `SWARMRUN_GIT_DRAFT` | kind of host; `true`: pull requests are drafts |
 """
 
@@ -28,7 +29,7 @@ from swarmrun.errors import InvalidResource, NotFound, StorageUnavailable, Swarm
 from swarmrun.git import urls
 from swarmrun.git.credentials import Credential
 from swarmrun.git.direct import DirectAccess
-from swarmrun.git.pod import secret, wire
+from swarmrun.git.pod import certificates, secret, wire
 from swarmrun.git.pull_requests.factory import for_remote
 from swarmrun.git.remote import Remote
 from swarmrun.git.repo import RunRepo
@@ -238,6 +239,8 @@ def main() -> int:
         settings = Settings.read(dict(os.environ), Path("/run/git-secret"), Path("/work"))
         # The volume's root is root's; what git makes must be ours.
         Path(os.environ.get("TMPDIR", "/tmp")).mkdir(exist_ok=True)
+        if given := os.environ.get("SWARMRUN_CA", ""):
+            certificates.join(Path(given), Path(os.environ["SSL_CERT_FILE"]))
     except (InvalidResource, KeyError) as exc:
         print(f"git Pod: {exc}", file=sys.stderr)
         return 2

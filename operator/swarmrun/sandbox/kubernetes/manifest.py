@@ -10,6 +10,7 @@ from swarmrun.kube import names, network
 from swarmrun.kube.manifest import metadata, pod, policy, readiness
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.ports import SandboxSpec
+from swarmrun.sandbox.kubernetes import surroundings
 
 Json = dict[str, Any]
 
@@ -19,6 +20,10 @@ CONTAINER = "sandbox"
 COMPONENT = "sandbox"
 VOLUME = "/sandbox"
 SERVER = "/opt/swarmrun/sandboxd"
+CA_JOINED = f"{VOLUME}/server/ca-certificates.crt"
+"""The system's roots and the class's, joined by the server at its start."""
+FOR_SETUP = "setup"
+"""Value of the label `names.EGRESS`."""
 SERVER_SOURCE = Path(__file__).parents[1] / "sandboxd"
 
 _FIRST_UID = 100_000
@@ -35,19 +40,29 @@ def carries_server(spec: SandboxSpec, options: PodOptions) -> bool:
     return bool(spec.image) and spec.image != options.image
 
 
-def sandbox_pod(place: RunPlace, spec: SandboxSpec, options: PodOptions, *, token_sha256: str) -> Json:
+def sandbox_pod(
+    place: RunPlace, spec: SandboxSpec, options: PodOptions, net: NetworkOptions, *, token_sha256: str
+) -> Json:
     uid = uid_of(spec.id)
     meta = metadata(
         place, names.pod_name(place, spec.id), COMPONENT, options=options, **{names.SANDBOX: spec.id}
     )
     task = spec.id.removeprefix(place.run).strip("-")
     meta["labels"][names.TASK] = names.label_value(task)
+    meta["labels"].pop(names.EGRESS, None)
+    if born_open(spec, net):
+        meta["labels"][names.EGRESS] = FOR_SETUP
     volumes: list[Json] = [_work(spec, options, meta["labels"]), _empty_dir("tmp", spec.disk_mb)]
     # The volume's root belongs to root whatever is asked for; the server works in directories that it makes.
     mounts: list[Json] = [{"name": "work", "mountPath": VOLUME}, {"name": "tmp", "mountPath": "/tmp"}]
     if carries_server(spec, options):
         volumes.append({"name": "server", "configMap": {"name": server_name(place), "defaultMode": 0o444}})
         mounts.append({"name": "server", "mountPath": SERVER, "readOnly": True})
+    if options.ca_config_map:
+        # Its key by name: one that is missing is then told by an Event.
+        items = [{"key": "ca.crt", "path": "ca.crt"}]
+        volumes.append({"name": "ca", "configMap": {"name": options.ca_config_map, "items": items}})
+        mounts.append({"name": "ca", "mountPath": surroundings.CA_DIRECTORY, "readOnly": True})
     container: Json = {
         "name": CONTAINER,
         "image": spec.image or options.image,
@@ -60,9 +75,10 @@ def sandbox_pod(place: RunPlace, spec: SandboxSpec, options: PodOptions, *, toke
             f"--listen=tcp:0.0.0.0:{PORT}",
             # Kubernetes has no limit of processes on a Pod. The uid is this sandbox's own, so this is one.
             f"--max-processes={spec.pids}",
+            *([f"--ca={surroundings.CA_FILE}", f"--ca-joined={CA_JOINED}"] if options.ca_config_map else []),
         ],
         "workingDir": VOLUME,
-        "env": _environment(spec, token_sha256),
+        "env": _environment(spec, options, net, token_sha256),
         "ports": [{"name": "sandboxd", "containerPort": PORT}],
         "resources": _resources(spec, options),
         "volumeMounts": mounts,
@@ -75,10 +91,18 @@ def sandbox_pod(place: RunPlace, spec: SandboxSpec, options: PodOptions, *, toke
             "dnsPolicy": "None",
             "dnsConfig": {"nameservers": ["127.0.0.1"], "options": [{"name": "attempts", "value": "1"}]},
         }
+    elif spec.setup_only:
+        # The resolvers will be out of reach.
+        it["spec"]["dnsConfig"] = {"options": [{"name": "timeout", "value": "1"}]}
+    proxy = surroundings.proxy_of(spec, net)
+    if proxy and proxy.address and proxy.host != proxy.address:
+        it["spec"]["hostAliases"] = [{"ip": proxy.address, "hostnames": [proxy.host]}]
     return it
 
 
-def _environment(spec: SandboxSpec, token_sha256: str) -> list[Json]:
+def _environment(
+    spec: SandboxSpec, options: PodOptions, net: NetworkOptions, token_sha256: str
+) -> list[Json]:
     ours = {
         "HOME": f"{VOLUME}/home",
         "TMPDIR": f"{VOLUME}/tmp",
@@ -87,7 +111,10 @@ def _environment(spec: SandboxSpec, token_sha256: str) -> list[Json]:
         "LOGNAME": "agent",
         "SWARMRUN_TOKEN_SHA256": token_sha256,
     }
-    given = {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **spec.env, **ours}
+    proxied = surroundings.proxy_variables(surroundings.proxy_of(spec, net))
+    trusted = surroundings.ca_variables(options, CA_JOINED)
+    fixed = {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    given = {**fixed, **proxied, **trusted, **spec.env, **ours}
     return [{"name": name, "value": value} for name, value in given.items()]
 
 
@@ -144,21 +171,38 @@ def policy_name(place: RunPlace) -> str:
     return names.object_name(place, "sandboxes")
 
 
-def sandbox_policy(place: RunPlace, spec: SandboxSpec, net: NetworkOptions) -> Json:
-    """Nothing in but the brain, nothing out but what was granted. It outlives the Pods: one that is ending
-    must not be let out."""
+def sandbox_policies(place: RunPlace, spec: SandboxSpec, net: NetworkOptions) -> list[Json]:
+    """Nothing in but the brain, nothing out but what was granted. They outlive the Pods: one that is ending
+    must not be let out.
+
+    What was granted for set-up only stands in a second policy, which selects sandboxes by a label that they are
+    born with and lose. (Policies add up; none can take back what another gives.)
+    """
     selects = {names.INSTANCE: names.label_value(place.run), names.COMPONENT: COMPONENT}
-    return policy(
+    granted = egress_rules(spec, net)
+    ingress = network.from_brain(net, PORT)
+    fence = policy(
         metadata(place, policy_name(place), COMPONENT),
         selects,
-        ingress=network.from_brain(net, PORT),
-        egress=egress_rules(spec, net),
+        ingress=ingress,
+        egress=[] if spec.setup_only else granted,
     )
+    if not spec.setup_only or not granted:
+        return [fence]
+    meta = metadata(place, names.object_name(place, "setup"), COMPONENT)
+    return [fence, policy(meta, selects | {names.EGRESS: FOR_SETUP}, ingress=ingress, egress=granted)]
+
+
+def born_open(spec: SandboxSpec, net: NetworkOptions) -> bool:
+    """Whether the sandbox starts with what was granted for set-up."""
+    return spec.setup_only and spec.setup == "ahead" and bool(egress_rules(spec, net))
 
 
 def egress_rules(spec: SandboxSpec, net: NetworkOptions) -> list[Json]:
     rules = [network.to_block(rule.cidr, *rule.ports) for rule in spec.allow]
-    if spec.egress:
+    if proxy := surroundings.proxy_of(spec, net):
+        rules.append(network.to_block(proxy.cidr, proxy.port))
+    elif spec.egress:
         rules.append(network.to_anywhere(net))
     if spec.dns:
         rules.append(network.to_dns(net))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swarmrun.errors import (
@@ -21,15 +21,17 @@ from swarmrun.errors import (
     SandboxLost,
     SandboxRefused,
     SwarmRunError,
+    ToolRejected,
 )
 from swarmrun.kube import names
 from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import PodState, read_events, read_pod
+from swarmrun.kube.mends import with_mend
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.ports import SandboxSpec, SandboxState
 from swarmrun.sandbox.answers import Answer, Nonsense
 from swarmrun.sandbox.client import SandboxClient
-from swarmrun.sandbox.kubernetes import enforcement, manifest
+from swarmrun.sandbox.kubernetes import enforcement, manifest, surroundings
 from swarmrun.sandbox.tokens import token, token_sha256
 
 HEALTH_SECONDS = 1.0
@@ -57,7 +59,10 @@ class _Seen:
 
     since: float = field(default_factory=time.monotonic)
     """When its container was first seen running."""
-    fenced: bool = False
+    fenced: str = ""
+    """`open` or `closed`: with what network the trial went well; empty: not yet."""
+    closed_since: float | None = None
+    """When what was granted for set-up was first seen taken away."""
     silent_since: float | None = None
     """When a sandbox that was ready first did not answer `ensure`."""
     client: PodSandbox | None = None
@@ -91,14 +96,20 @@ class KubernetesProvider:
 
     async def ensure(self, spec: SandboxSpec) -> SandboxState:
         """Raises RemoteUnavailable when the API server does not answer."""
+        found = await self._ensure(spec)
+        if found.phase == "Refused":
+            return replace(found, message=with_mend(found.message, found.reason))
+        return found
+
+    async def _ensure(self, spec: SandboxSpec) -> SandboxState:
         try:
             state = await self._look(spec.id)
         except NotFound:
-            if spec.id in self._made:
+            if spec.id in self._made or spec.setup == "done":
                 return SandboxState("Lost", "Deleted", f"the Pod of sandbox {spec.id} was deleted")
             return await self._create(spec)
         if state.phase != "Running":
-            return SandboxState(state.phase, state.reason, state.message)
+            return SandboxState(state.phase, state.reason, state.message, tells=state.tells)
         return await self._usable(spec, state)
 
     async def connect(self, sandbox_id: str) -> SandboxClient:
@@ -134,10 +145,11 @@ class KubernetesProvider:
         networking = f"/apis/networking.k8s.io/v1/namespaces/{self._place.namespace}/networkpolicies"
         hashed = token_sha256(token(self._master_key, spec.id))
         try:
-            await self._make_once(networking, manifest.sandbox_policy(self._place, spec, self._network))
+            for policy in manifest.sandbox_policies(self._place, spec, self._network):
+                await self._make_once(networking, policy)
             if manifest.carries_server(spec, self._options):
                 await self._make_once(f"{self._core}/configmaps", manifest.server_files(self._place))
-            pod = manifest.sandbox_pod(self._place, spec, self._options, token_sha256=hashed)
+            pod = manifest.sandbox_pod(self._place, spec, self._options, self._network, token_sha256=hashed)
             await self._make(f"{self._core}/pods", pod)
         except (PermissionDenied, InvalidResource, NotFound) as exc:
             # The API server's own words; NotFound is the namespace.
@@ -188,11 +200,15 @@ class KubernetesProvider:
         try:
             await client.health(timeout_s=HEALTH_SECONDS)
             seen.silent_since = None
-            if not seen.fenced:
-                verdict = await self._fenced(spec, client, time.monotonic() - seen.since)
+            is_open = state.labels.get(names.EGRESS) == manifest.FOR_SETUP
+            if is_open and spec.setup == "done":
+                return await self._seal(spec, client)
+            network = "open" if is_open else "closed"
+            if seen.fenced != network:
+                verdict = await self._fenced(spec, client, seen, is_open=is_open)
                 if verdict is not None:
                     return verdict
-                seen.fenced = True
+                seen.fenced = network
         except SandboxRefused as exc:
             return SandboxState("Refused", "ProtocolMismatch", str(exc))
         except SandboxLost as exc:
@@ -212,20 +228,48 @@ class KubernetesProvider:
                 f"{exc}: its Pod runs at {state.ip}, but the operator cannot reach port {manifest.PORT}; "
                 "does another NetworkPolicy stand in between?",
             )
-        return SandboxState("Ready")
+        return SandboxState("Ready", open=is_open)
 
-    async def _fenced(self, spec: SandboxSpec, client: SandboxClient, waited: float) -> SandboxState | None:
+    async def _seal(self, spec: SandboxSpec, client: SandboxClient) -> SandboxState:
+        """Takes away what was granted for set-up; asked again, the sandbox is tried before it is Ready.
+
+        What set-up left running ends first: a connection that stands outlives the policy that allowed it. Cut off
+        anywhere, it is simply done again: the label alone says how far it came.
+        """
+        proxy = surroundings.proxy_variables(surroundings.proxy_of(spec, self._network))
+        try:
+            await client.seal(forget=list(proxy))
+            await self._api.merge(self._path(spec.id), {"metadata": {"labels": {names.EGRESS: None}}})
+        except NotFound:
+            return SandboxState("Lost", "Deleted", f"the Pod of sandbox {spec.id} was deleted")
+        except ToolRejected as exc:
+            return SandboxState("Refused", "SetupStillRuns", f"sandbox {spec.id}: {exc}")
+        except (PermissionDenied, InvalidResource) as exc:
+            return SandboxState("Refused", exc.reason, exc.message)
+        return SandboxState("Starting", "NetworkClosing", "what was granted for set-up is being closed")
+
+    async def _fenced(
+        self, spec: SandboxSpec, client: SandboxClient, seen: _Seen, *, is_open: bool
+    ) -> SandboxState | None:
         """None when nothing forbidden answers."""
         if self._network.waive_enforcement:
             return None
         addresses = [*self._network.forbidden, *self._neighbour(spec.id)]
+        # With open egress a public address of the API server is granted like any other.
+        granted = spec.egress and self._network.proxy is None
+        since = seen.since
+        if spec.setup_only and not is_open:
+            addresses += enforcement.closed_again(spec, self._network)
+            granted = False
+            since = seen.closed_since = seen.closed_since or time.monotonic()
+        waited = time.monotonic() - since
         result = await client.exec(enforcement.command(addresses), timeout_s=10)
         found = enforcement.answered(result)
         if found is None:
             why = f"the network trial did not run in sandbox {spec.id}: {result.stdout.strip()[-300:]}"
             return SandboxState("Refused", "NetworkTrialFailed", why)
         only_api_server = not set(found) & set(addresses)
-        if not found or (spec.egress and only_api_server and waited > SETTLED_AFTER):
+        if not found or (granted and only_api_server and waited > SETTLED_AFTER):
             return None
         said = f"{', '.join(found)} can be reached from sandbox {spec.id}"
         if waited < ENFORCED_WITHIN:
@@ -233,8 +277,9 @@ class KubernetesProvider:
         return SandboxState(
             "Refused",
             "NetworkPolicyNotEnforced",
-            f"{said}, {waited:.0f} s after its start: this cluster does not enforce NetworkPolicy, or another "
-            "policy of the namespace allows it (policies add up)",
+            f"{said}, {waited:.0f} s after it should have been closed: this cluster does not enforce "
+            "NetworkPolicy, or another policy of the namespace allows it (policies add up; mend that, or set "
+            "spec.pods.waiveNetworkPolicy of the class)",
         )
 
     def _neighbour(self, sandbox_id: str) -> list[str]:

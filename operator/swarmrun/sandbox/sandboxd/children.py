@@ -128,6 +128,18 @@ class Children:
             out.seek(0)
             return out.read(cap)
 
+    def kill_others(self, patience: float) -> bool:
+        """For PID 1: ends every other process of the sandbox, whatever it did to its group or environment.
+        False when some still run after `patience` seconds."""
+        ends = time.monotonic() + patience
+        while _others():
+            if time.monotonic() > ends:
+                return False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+            time.sleep(0.02)
+        return True
+
     def kill_all(self) -> None:
         with self._lock:
             pids = list(self._alive)
@@ -139,6 +151,17 @@ def _subject(argv: Sequence[str]) -> List[str]:
     """`git fetch` out of a long command line."""
     words = [word for word in argv[1:3] if not word.startswith("-")]
     return [os.path.basename(argv[0]), *words[:1]]
+
+
+def _others() -> List[int]:
+    """Processes of this PID namespace that are neither this one nor dead."""
+    found: List[int] = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
+                    found.append(int(name))
+    return found
 
 
 def kill_group(pid: int) -> None:

@@ -17,11 +17,11 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
-from . import PROTOCOL
+from . import PROTOCOL, certificates
 from .checkpoint import Checkpoints
 from .children import Children, kill_marked
 from .commands import Commands
-from .failures import Failure
+from .failures import Failure, rejected
 from .journal import Journal
 from .looking import Looking
 from .store import Store
@@ -31,6 +31,9 @@ from .wire import Wire
 
 WORKERS = 16
 """Threads for blocking work, all started before anything of the agent's runs."""
+
+SEAL_SECONDS = 10.0
+"""That killed processes get to end (arbitrary)."""
 
 NOTED = 10_000
 """Bytes of a command's output that the journal keeps."""
@@ -58,6 +61,8 @@ def arguments(argv: Optional[List[str]]) -> argparse.Namespace:
     )
     parser.add_argument("--max-processes", type=int, default=0, help="RLIMIT_NPROC, where there is no cgroup")
     parser.add_argument("--max-memory-mb", type=int, default=0, help="RLIMIT_DATA, where there is no cgroup")
+    parser.add_argument("--ca", default="", help="certificates to trust besides the system's (PEM)")
+    parser.add_argument("--ca-joined", default="", help="file that is written with both")
     return parser.parse_args(argv)
 
 
@@ -131,6 +136,8 @@ class Server:
         env = environment(volume, tmp)
         for directory in (repo, tmp, env["HOME"], given.state):
             os.makedirs(directory, exist_ok=True)
+        if given.ca:
+            certificates.join(given.ca, given.ca_joined)
         gitconfig = os.path.join(env["HOME"], ".gitconfig")
         if not os.path.lexists(gitconfig):
             with open(gitconfig, "w", encoding="utf-8") as file:
@@ -143,6 +150,7 @@ class Server:
         store = Store(os.path.join(volume, "git"), self._tree.root, self.children, env)
         self._checkpoints = Checkpoints(self._tree, store)
         self._looking = Looking(self._tree, store)
+        self._env = env
         self._commands = Commands(self.children, self._in_worker, env=env, out_dir=os.path.join(tmp, "out"))
         self.children.make_room = lambda: self._commands.free(running=True)
         self._voice = Voice()
@@ -282,6 +290,17 @@ class Server:
     async def _op_checkpoint(self, args: Dict[str, Any], payload: bytes) -> Answer:
         since, message = args["since"], args.get("message", "")
         return await self._in_worker(lambda: self._checkpoints.checkpoint(since, message))
+
+    async def _op_seal(self, args: Dict[str, Any], payload: bytes) -> Answer:
+        """Set-up is over: what it left running ends, with every connection it holds, and later commands are
+        not told of what it alone could reach (`forget`: names of variables). Idempotent."""
+        if os.getpid() != 1:
+            self.end()
+        elif not await self._in_worker(lambda: self.children.kill_others(SEAL_SECONDS)):
+            raise rejected("processes of set-up do not end")
+        for name in args.get("forget", []):
+            self._env.pop(str(name), None)
+        return {}, b""
 
     async def _op_say(self, args: Dict[str, Any], payload: bytes) -> Answer:
         """`said` is false when nobody takes it; lines are lost then, and nothing waits."""
