@@ -4,7 +4,7 @@
 watch ──► see_run / see_class ──► Attendant ──► Reconciler (on a thread) ──► status, Events
 ```
 The only writer of any status. A status is written when it differs from the last one written, at most every
-`WRITE_SECONDS` a resource.
+`WRITE_SECONDS` a resource; figures that every turn moves (turns, tokens) alone are written every `FIGURES_SECONDS`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarmrun.api.status import SwarmRunStatus
+from swarmrun.api.status import SwarmRunStatus, UsageStatus
 from swarmrun.controller.happenings import happenings
 from swarmrun.controller.kube import Gone, Kube
 from swarmrun.controller.reconcile import Memory, Outcome, Reconciler, status_of
@@ -25,6 +25,8 @@ from swarmrun.controller.wanted import uid_of
 from swarmrun.errors import SwarmRunError
 
 WRITE_SECONDS = 2.0
+FIGURES_SECONDS = 10.0
+"""A run of four agents has a turn a second, and each would be a request to the API server. A choice."""
 RETRY_SECONDS = 5.0
 """After the API server refused a write, or a bug. A choice."""
 THREADS = 8
@@ -121,9 +123,11 @@ class Attendants:
         self._let_in()
         before, after = attended.memory.status, outcome.status
         if after != before:
-            early = attended.written_at + WRITE_SECONDS - time.monotonic()
+            apart = FIGURES_SECONDS if standing(after) == standing(before) else WRITE_SECONDS
+            early = attended.written_at + apart - time.monotonic()
             if early > 0:
-                return early
+                # Not longer than it would rest anyway: what must not wait may come meanwhile.
+                return early if outcome.again is None else min(early, outcome.again)
             await self._kube.write_status(body["metadata"], after)
             attended.written_at = time.monotonic()
             attended.memory.status = after
@@ -150,6 +154,13 @@ class Attendants:
         self.missing.set()
         if attended.task is not asyncio.current_task() and attended.task is not None:
             attended.task.cancel()
+
+
+def standing(status: SwarmRunStatus) -> SwarmRunStatus:
+    """All of it but the figures that every turn moves."""
+    still = {"turns": 0, "tool_calls": 0, "tokens": 0, "last_tool": "", "message": ""}
+    agents = [agent.model_copy(update=still) for agent in status.agents]
+    return status.model_copy(update={"agents": agents, "usage": UsageStatus()})
 
 
 def _asked(body: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +26,9 @@ Json = dict[str, Any]
 
 TIMEOUT = 15.0
 """Seconds for one request (arbitrary; an API server that needs longer is in trouble)."""
+
+WATCH_SECONDS = 300
+"""After which a watch is begun anew: through a load balancer one may be dropped without a word."""
 
 _MERGE = "application/merge-patch+json"
 _PATCH = "application/json-patch+json"
@@ -44,6 +48,29 @@ class KubeApi:
 
     async def get(self, path: str, **query: str) -> Json:
         return await self._request("GET", path, query=query)
+
+    async def watch(self, path: str, **query: str) -> AsyncIterator[Json]:
+        """What changes in a collection, as `{"type", "object"}`, until the API server ends it (after minutes).
+
+        Raises what the others raise; InvalidResource (reason `Expired`) where `resourceVersion` is too old.
+        """
+        import aiohttp
+
+        asked = {**query, "watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
+        # In whole it may take long; silence between two events says nothing.
+        patience = aiohttp.ClientTimeout(total=WATCH_SECONDS + TIMEOUT, sock_connect=TIMEOUT)
+        answer = await self._send("GET", path, query=asked, timeout=patience)
+        try:
+            async for line in answer.response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise refusal(int(status.get("code") or 500), json.dumps(status), f"watch {path}")
+                yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise _unavailable("watch", path, exc) from exc
+        finally:
+            answer.response.close()
 
     async def create(self, path: str, body: Json) -> Json:
         """POST of an object to its collection."""
@@ -115,6 +142,25 @@ class KubeApi:
     ) -> Json:
         import aiohttp
 
+        answer = await self._send(method, path, body=body, query=query)
+        try:
+            text = (await answer.read()).decode("utf-8", "replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise _unavailable(method, path, exc) from exc
+        return json.loads(text) if text else {}
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | list[Json] | None = None,
+        query: dict[str, str] | None = None,
+        timeout: Any = TIMEOUT,
+    ) -> Any:
+        """The answer, its body not read yet. Raises what the API server refuses."""
+        import aiohttp
+
         api = self._client or await self._open()
         headers = {"Accept": "application/json"}
         if body is not None:
@@ -125,16 +171,20 @@ class KubeApi:
         try:
             for setting in (await api.configuration.auth_settings()).values():
                 headers[setting["key"]] = setting["value"]
-            answer = await api.call_api(method, url, headers, body, _request_timeout=TIMEOUT)
+            answer = await api.call_api(method, url, headers, body, _request_timeout=timeout)
+            if answer.status < 300:
+                return answer
             text = (await answer.read()).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise RemoteUnavailable(
-                f"the API server does not answer {method} {path}: {exc or type(exc).__name__}",
-                reason="ApiServerUnavailable",
-            ) from exc
-        if answer.status >= 300:
-            raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
-        return json.loads(text) if text else {}
+            raise _unavailable(method, path, exc) from exc
+        raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
+
+
+def _unavailable(method: str, path: str, exc: Exception) -> RemoteUnavailable:
+    return RemoteUnavailable(
+        f"the API server does not answer {method} {path}: {exc or type(exc).__name__}",
+        reason="ApiServerUnavailable",
+    )
 
 
 def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRunError:
