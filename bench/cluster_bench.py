@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import statistics
 import subprocess
@@ -43,6 +44,8 @@ IDLE = 200
 IDLE_SECONDS = 90
 AGENTS, TURNS, THINKS = 4, 40, 3.0
 """Of the run whose requests are counted. Real models take longer for a turn than these 3 s."""
+SETTLES = 5.0
+"""Seconds after which a sandbox whose Pod is ready is usable, too; its agent's model thinks for longer."""
 USABLE = "/sandbox/home/usable"
 SETUP = "test -e ~/usable || date +%s.%N > ~/usable"
 SMALL = {"cpu": "100m", "memory": "256Mi", "disk": "256Mi"}
@@ -116,7 +119,7 @@ def sandbox_figures(bench: Bench) -> list[dict[str, Any]]:
             bare.append(watch.ready[name] - began)
             bare_alone.append(watch.ready[name] - watch.there[name])
             bench.kubectl("delete", "pod", name, "--now", "--wait=true")
-            began, usable = usable_sandboxes(bench, f"first-{number}")
+            began, usable = usable_sandboxes(bench, watch, f"first-{number}")
             (integration,) = [pod for pod in usable if "-integration-" in pod]
             (agent,) = [pod for pod in usable if pod != integration]
             first.append(usable[integration] - began)
@@ -162,27 +165,19 @@ def bare_pod(bench: Bench, name: str) -> float:
     return began
 
 
-def usable_sandboxes(bench: Bench, name: str) -> tuple[float, dict[str, float]]:
+def usable_sandboxes(bench: Bench, watch: Watch, name: str) -> tuple[float, dict[str, float]]:
     """When a run was asked for, and when each of its two sandboxes was usable."""
     run = bench.run(name, agents=1, turns=2, sandbox={"setup": [SETUP]})
     kubectl = bench.kubectl
     began = time.time()
     kubectl.apply(run)
-
-    def written() -> dict[str, float] | None:
-        found: dict[str, float] = {}
-        for pod in kubectl.names("pods", "-l", f"{OURS},app.kubernetes.io/component=sandbox"):
-            text = subprocess.run(
-                ["kubectl", "-n", kubectl.namespace, "exec", pod, "--", "cat", USABLE],
-                capture_output=True,
-                text=True,
-            ).stdout
-            if text:
-                found[pod] = float(text)
-        return found if len(found) == 2 else None
-
-    usable: dict[str, float] = kubectl.until(written, "both sandboxes are usable")
-    return began, usable
+    mine = re.compile(rf"{name}-.*-a1-g1")
+    pods: list[str] = kubectl.until(
+        lambda: len(found := [pod for pod in watch.ready if mine.fullmatch(pod)]) == 2 and found,
+        "both sandboxes are ready",
+    )
+    time.sleep(SETTLES)  # looking costs time of its own
+    return began, {pod: float(kubectl("exec", pod, "--", "cat", USABLE)) for pod in pods}
 
 
 # ---------------------------------------------------------------- what runs cost
