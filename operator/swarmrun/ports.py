@@ -148,12 +148,19 @@ class Sandbox(Protocol):
         known by the receiver. Neither the branch nor the index that the agent sees changes."""
         ...
 
+    async def say(self, lines: Sequence[str]) -> bool:
+        """Prints lines on the sandbox's standard output, for people. False when nobody takes them. A server of an
+        older version raises SandboxRefused."""
+        ...
+
 
 class SandboxProvider(Protocol):
     """Where sandboxes are started: local process, container, Pod."""
 
     isolation: str
     """For the status: `bubblewrap`, `none`, `container`, `pod`."""
+    logged: bool
+    """Whether people can read what its sandboxes print."""
 
     async def ensure(self, spec: SandboxSpec) -> SandboxState:
         """Idempotent. Starts it when it has never been, never waits long, never restarts a lost one."""

@@ -27,6 +27,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* Stays when the release goes, and when Argo CD prunes (which does not look at Helm's word for it). */}}
+{{- define "swarmrun.keep" -}}
+helm.sh/resource-policy: keep
+argocd.argoproj.io/sync-options: Prune=false
+{{- end }}
+
 {{/* The Pod of one role. Given: root, role, resources, grace. */}}
 {{- define "swarmrun.pod" -}}
 {{- $ := .root }}
@@ -88,6 +94,7 @@ spec:
         - {name: SWARMRUN_BRAIN_LABELS, value: "app.kubernetes.io/name=swarmrun-operator,app.kubernetes.io/instance={{ $.Release.Name }}"}
         - {name: SWARMRUN_NAMESPACES, value: {{ join "," $.Values.watchNamespaces | quote }}}
         - {name: SWARMRUN_MAX_SANDBOXES, value: {{ $.Values.maxSandboxes | int | quote }}}
+        - {name: SWARMRUN_READ_PORT, value: {{ $.Values.readInterface.enabled | ternary "8082" "0" | quote }}}
         - {name: SWARMRUN_WORKER_THREADS, value: {{ $.Values.threads | quote }}}
         - {name: SWARMRUN_LOG, value: {{ $.Values.logLevel }}}
         - name: SWARMRUN_NAMESPACE
@@ -102,6 +109,9 @@ spec:
       {{- end }}
       ports:
         - {name: probes, containerPort: 8080}
+        {{- if and $.Values.readInterface.enabled (ne .role "worker") }}
+        - {name: read, containerPort: 8082}
+        {{- end }}
       # An engine reads its whole file when it begins.
       startupProbe:
         httpGet: {path: /healthz, port: probes}

@@ -10,6 +10,7 @@ from swarmrun.activities.merging import message
 from swarmrun.activities.planning import judge_plan
 from swarmrun.activities.records import StoredResult, forget, key_of, store_result, stored_reply
 from swarmrun.activities.sandboxes import load
+from swarmrun.activities.saying import say_result
 from swarmrun.activities.turns import take_checkpoint
 from swarmrun.activities.world import AUTHOR, SCAFFOLD, RunWorld, as_bytes
 from swarmrun.agents import guard, nudges
@@ -235,12 +236,13 @@ def _tell(world: RunWorld, given: Finish, text: str, *, ok: bool) -> None:
         return
     key = key_of(given, given.turn)
     call = stored_reply(world, key).call(given.index)
-    store_result(
+    stored = store_result(
         world,
         key,
         given.index,
         StoredResult(call_id=call.call_id, name=call.name, text=text, ok=ok, preview=call.name),
     )
+    say_result(world, given.box, call, stored)
 
 
 # ---------------------------------------------------------------- planner

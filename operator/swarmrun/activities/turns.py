@@ -12,6 +12,7 @@ from swarmrun.activities.records import (
     stored_reply,
     transcript,
 )
+from swarmrun.activities.saying import say_result, say_turn
 from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve, reserve_money
 from swarmrun.agents import guard, nudges, toolset
 from swarmrun.agents.roles import RoleSpec, role
@@ -35,9 +36,17 @@ from swarmrun.steps import (
 def model_turn(world: RunWorld, given: Turn) -> TurnDone:
     key = key_of(given, given.turn)
     try:
-        return _done(stored_reply(world, key), given, replayed=True)
+        stored = stored_reply(world, key)
     except NotFound:
-        pass
+        stored, replayed = _asked(world, given, key), False
+    else:
+        replayed = True
+    # Of a replayed turn, too: most often its sandbox is a new one, whose calls come next.
+    say_turn(world, given.box, given, given.turn, stored)
+    return _done(stored, given, replayed=replayed)
+
+
+def _asked(world: RunWorld, given: Turn, key: CallKey) -> StoredReply:
     spec = role(given.role)
     tier, client = world.model(given.role)
     tools = toolset.specs(spec, client.profile, empty_repository=given.brief.empty)
@@ -58,7 +67,7 @@ def model_turn(world: RunWorld, given: Turn) -> TurnDone:
         world.store.put(f"{key.path()}/failed.txt", legible(exc.feedback).encode())
         raise
     usage = world.usage(given.role, reply.usage)
-    return _done(store_reply(world, key, reply, usage, given.news, told), given, replayed=False)
+    return store_reply(world, key, reply, usage, given.news, told)
 
 
 def _done(stored: StoredReply, given: Turn, *, replayed: bool) -> TurnDone:
@@ -114,7 +123,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
     _, client = world.model(given.role)
     count = _in_a_row(world, given, call)
     if given.poisoned:
-        return _poisoned(world, key, call)
+        return _poisoned(world, given, key, call)
     if count >= BROKEN_AT:
         text, ok, changed = nudges.broken_off(call.name), False, False
         shown = toolset.preview(call)
@@ -133,7 +142,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
         text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, outcome.preview
         if count >= TOLD_AT:
             text += "\n\n" + nudges.repeating(call.name, count - 1)
-    store_result(
+    stored = store_result(
         world,
         key,
         call.index,
@@ -147,6 +156,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
             repeated=count,
         ),
     )
+    say_result(world, given.box, call, stored)
     # What was done just now counts for the checkpoint, also when an earlier run's text stands.
     return Called(ok=ok, changed=changed, preview=shown, repeated=count)
 
@@ -174,12 +184,12 @@ def context(world: RunWorld, given: Call, spec: RoleSpec, profile: Profile) -> T
     )
 
 
-def _poisoned(world: RunWorld, key: CallKey, call: ToolCall) -> Called:
+def _poisoned(world: RunWorld, given: Call, key: CallKey, call: ToolCall) -> Called:
     text = (
         f"{call.name} was not run again: it ended the sandbox twice (memory, processes or disk?). "
         "Do it in another way, in smaller steps."
     )
-    store_result(
+    stored = store_result(
         world,
         key,
         call.index,
@@ -187,6 +197,7 @@ def _poisoned(world: RunWorld, key: CallKey, call: ToolCall) -> Called:
             call_id=call.call_id, name=call.name, text=text, ok=False, preview=toolset.preview(call)
         ),
     )
+    say_result(world, given.box, call, stored)
     return Called(ok=False, preview=toolset.preview(call))
 
 

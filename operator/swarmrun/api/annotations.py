@@ -12,6 +12,7 @@ Words to a run are annotations, not fields: what stands in git would put a field
 | `swarmrun.dev/resume` | RFC 3339 time | takes back an earlier `suspend` (not `spec.suspend`) |
 | `swarmrun.dev/cancel` | the reason, may be empty | ends the run; every branch is kept |
 | `swarmrun.dev/attempt` | a whole number, default 1 | a higher one starts an ended run afresh |
+| `swarmrun.dev/rerun-from` | `plan`, `work`, `task/<id>`, `judge` or `publish` | where that attempt begins |
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SUSPEND: Final = "swarmrun.dev/suspend"
 RESUME: Final = "swarmrun.dev/resume"
 CANCEL: Final = "swarmrun.dev/cancel"
 ATTEMPT: Final = "swarmrun.dev/attempt"
+RERUN_FROM: Final = "swarmrun.dev/rerun-from"
 
 MIN_BOUND: Final = 12
 """Characters of a hash or commit that name it well enough for an approval."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -115,6 +115,16 @@ class Artifacts:
             return sorted(
                 item["path"] for chunk in obstore.list(self._store, prefix or None) for item in chunk
             )
+
+    def times(self, prefix: str) -> list[tuple[str, datetime]]:
+        """Keys under `prefix` as `list` gives them, unsorted, each with the time at which it was stored, by the
+        store's clock."""
+        with self._failing("list", _checked(prefix)):
+            return [
+                (item["path"], item["last_modified"])
+                for chunk in obstore.list(self._store, prefix)
+                for item in chunk
+            ]
 
     def delete(self, prefix: str) -> None:
         """Deletes the key `prefix` and every key under it. What is gone already is no error."""

@@ -30,8 +30,8 @@ def doctor(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what is missing or wrong on this machine, each with its mend. Exit 1 when something required is."""
+    from swarmrun.api.printable import printable
     from swarmrun.cli import findings, show
-    from swarmrun.cli.printable import printable
     from swarmrun.cli.typed import typed
 
     place = where(ctx, home)

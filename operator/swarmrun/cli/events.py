@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from swarmrun.api.printable import one_line
 from swarmrun.api.status import (
     AgentPhase,
     AgentStatus,
@@ -14,7 +15,6 @@ from swarmrun.api.status import (
     SwarmRunStatus,
 )
 from swarmrun.cli import wording
-from swarmrun.cli.printable import one_line
 
 RUN = "run"
 """Stands where a task's id would, for what concerns the whole run."""

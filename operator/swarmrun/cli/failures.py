@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 
 import typer
 
@@ -18,6 +19,15 @@ class Interrupted(Exception):
     def __init__(self, mend: str) -> None:
         super().__init__(mend)
         self.mend = mend
+
+
+def wants_json(arguments: list[str]) -> bool:
+    """Read from the raw arguments: it must hold for errors of the parser itself too."""
+    pairs = pairwise([*arguments, ""])
+    return any(
+        (word in ("-o", "--output") and value == "json") or word in ("-ojson", "-o=json", "--output=json")
+        for word, value in pairs
+    )
 
 
 def report(exc: BaseException, *, as_json: bool) -> int:
@@ -60,7 +70,7 @@ def _say(message: str, mend: str, reason: str, code: int, *, field: str = "", as
         error = {"reason": reason, "message": message, "mend": mend, "field": field, "exitCode": code}
         print(json.dumps({"error": {k: v for k, v in error.items() if v != ""}}), file=sys.stderr)
     else:
-        from swarmrun.cli.printable import printable
+        from swarmrun.api.printable import printable
 
         print(printable(f"error: {message}" + (f"\n  mend: {mend}" if mend else "")), file=sys.stderr)
     return code

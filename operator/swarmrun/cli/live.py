@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from swarmrun.api.printable import one_line, printable
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import AgentPhase, AgentStatus, Phase, SwarmRunStatus
 from swarmrun.cli.dag import tree
-from swarmrun.cli.printable import one_line, printable
 from swarmrun.cli.summary import duration
 
 WAY = (

@@ -34,8 +34,8 @@ def list_runs(
 ) -> None:
     """Show all runs of this machine."""
     from swarmrun.api.load import plain
+    from swarmrun.api.printable import one_line
     from swarmrun.cli import show
-    from swarmrun.cli.printable import one_line
     from swarmrun.errors import SwarmRunError
 
     place = where(ctx, home, namespace)
@@ -101,8 +101,8 @@ def describe(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Tell a run as a story: conditions, plan, agents, merges, gates, judgements, result."""
+    from swarmrun.api.printable import printable
     from swarmrun.cli import show
-    from swarmrun.cli.printable import printable
     from swarmrun.cli.story import story
 
     place = where(ctx, home, namespace)
@@ -137,7 +137,7 @@ def logs(
     output: ErrorsOption = Output.TEXT,
 ) -> None:
     """Print a run's events; with TASK, that agent's turns: what it said, called and got back."""
-    from swarmrun.cli.printable import printable
+    from swarmrun.api.printable import printable
     from swarmrun.cli.transcript import event_lines, known_task, task_lines
 
     place = where(ctx, home, namespace)

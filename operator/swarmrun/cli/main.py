@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import pairwise
 from typing import Annotated
 
 # Help stays plain text: rich would cost a third of the time that help may take.
@@ -25,7 +24,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")
 import typer
 
 from swarmrun.cli import act, doctor, look, models, remerge, start, tools
-from swarmrun.cli.failures import report
+from swarmrun.cli.failures import report, wants_json
 from swarmrun.cli.options import Globals
 
 app = typer.Typer(
@@ -69,17 +68,8 @@ def run(arguments: list[str] | None = None) -> None:
         # A reader that is gone is met here, not at the interpreter's end.
         sys.stdout.flush()
     except BaseException as exc:  # noqa: BLE001 — also Ctrl-C; what is unknown is raised on
-        sys.exit(report(exc, as_json=_wants_json(arguments)))
+        sys.exit(report(exc, as_json=wants_json(arguments)))
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _wants_json(arguments: list[str]) -> bool:
-    """Read from the raw arguments: it must hold for errors of the parser itself too."""
-    pairs = pairwise([*arguments, ""])
-    return any(
-        (word in ("-o", "--output") and value == "json") or word in ("-ojson", "-o=json", "--output=json")
-        for word, value in pairs
-    )
 
 
 if __name__ == "__main__":

@@ -51,11 +51,11 @@ def merge(
     published. Exit 1 where it is refused: nothing is published then, and nothing lost."""
     from pathlib import Path
 
+    from swarmrun.api.printable import printable
     from swarmrun.cli import show
-    from swarmrun.cli.changes import known_task
-    from swarmrun.cli.printable import printable
     from swarmrun.cli.summary import models_source
     from swarmrun.cli.watch import Watcher
+    from swarmrun.git.spans import known_task
     from swarmrun.local.remerge import Wanted
     from swarmrun.local.remerge import merge as merge_by_hand
 

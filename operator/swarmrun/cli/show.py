@@ -42,7 +42,7 @@ def resources(made: Sequence[SwarmRun | SwarmClass], output: Output) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Plain columns, as kubectl prints them: what a script may cut."""
-    from swarmrun.cli.printable import printable
+    from swarmrun.api.printable import printable
 
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     for row in [columns, *rows]:
@@ -58,8 +58,8 @@ def end(run: SwarmRun, models: Source, *, color: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from swarmrun.api.printable import one_line
     from swarmrun.api.status import SwarmRunStatus
-    from swarmrun.cli.printable import one_line
     from swarmrun.cli.summary import next_commands, rows, verdict
     from swarmrun.cli.typed import typed
 

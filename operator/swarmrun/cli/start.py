@@ -164,9 +164,9 @@ class _Planned(Exception):
 
 
 def _until_planned(ctx: typer.Context, runs: Runs, directory: RunDirectory, output: Output) -> None:
+    from swarmrun.api.printable import printable
     from swarmrun.cli import show
     from swarmrun.cli.dag import plan_text
-    from swarmrun.cli.printable import printable
     from swarmrun.cli.summary import exit_code, verdict
     from swarmrun.cli.watch import Watcher
 

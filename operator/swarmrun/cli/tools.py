@@ -28,8 +28,8 @@ def mergetool(
     from dataclasses import asdict
     from pathlib import Path
 
+    from swarmrun.api.printable import printable
     from swarmrun.cli import show
-    from swarmrun.cli.printable import printable
     from swarmrun.merging import mergetool as merging
 
     done = merging.run(path, Path(base), Path(ours), Path(theirs), Path(out))

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from swarmrun.cli.changes import known_task as _known
+from swarmrun.agents.log import call_lines, turn_lines
+from swarmrun.git.spans import known_task as _known
 from swarmrun.local.directory import RunDirectory
-
-HEAD = 2000
-"""Characters of a tool's result that are printed; the whole of it is in the artifacts."""
 
 
 def known_task(directory: RunDirectory, task: str) -> str:
@@ -41,22 +39,11 @@ def _turn(turn: Path) -> list[str]:
     reply = _json(turn / "reply.json")
     if reply is None:
         return []
-    role, attempt = turn.parts[-4], turn.parts[-2]
-    lines = [f"── {role}, attempt {attempt}, turn {int(turn.name) if turn.name.isdigit() else turn.name}"]
-    lines += [f"told: {line}" for text in reply.get("told", []) for line in str(text).splitlines()]
-    lines += str(reply.get("text", "")).splitlines()
-    lines += [f"note: {note}" for note in reply.get("notes", [])]
+    number = int(turn.name) if turn.name.isdigit() else turn.name
+    lines = turn_lines(*turn.parts[-4:-1], number, reply)
     for call in reply.get("calls", []):
-        arguments = json.dumps(call.get("arguments", {}), ensure_ascii=False)
-        lines.append(f"→ {call.get('name')} {_head(arguments, 400)}")
-        result = _json(turn / f"call-{call.get('index')}.json")
-        if result is not None:
-            lines += [f"  {line}" for line in _head(str(result.get("text", "")), HEAD).splitlines()]
+        lines += call_lines(call, _json(turn / f"call-{call.get('index')}.json"))
     return lines
-
-
-def _head(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit:,} characters more]"
 
 
 def _json(path: Path) -> Any:

@@ -16,16 +16,18 @@ from pathlib import Path
 COMMANDS = (
     *("run", "plan", "list", "describe", "get", "logs", "diff", "merge", "cancel", "suspend", "resume"),
     *("approve", "reject", "delete", "doctor", "cassette", "mergetool", "verify", "--help"),
+    *("tree", "rerun", "wait"),
 )
 _COMMAND = re.compile(rf"\bswarmrun (?=(?:{'|'.join(COMMANDS)})(?![\w-]))")
 
-_given = {"home": "", "namespace": ""}
+_given = {"home": "", "namespace": "", "program": ""}
 """Of this process's command line, so there is one."""
 
 
-def remember(home: str, namespace: str) -> None:
-    """What the reader has to say again; empty where it was left to the default."""
-    _given.update(home=home, namespace="" if namespace == "default" else namespace)
+def remember(home: str, namespace: str, program: str = "") -> None:
+    """What the reader has to say again; empty where it was left to the default. `program`: what stands for
+    `swarmrun` where that is not how it was called (`kubectl swarm`, with its options)."""
+    _given.update(home=home, namespace="" if namespace == "default" else namespace, program=program)
 
 
 def typed(text: str) -> str:
@@ -44,6 +46,8 @@ def named(run: str, namespace: str) -> str:
 
 
 def program() -> str:
+    if _given["program"]:
+        return _given["program"]
     called, found = sys.argv[0], shutil.which("swarmrun")
     if Path(called).name == "swarmrun":
         there = found and os.path.exists(called) and os.path.samefile(found, called)

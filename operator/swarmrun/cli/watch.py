@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
+from swarmrun.api.printable import one_line
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.cli.events import events
 from swarmrun.cli.failures import Interrupted
-from swarmrun.cli.printable import one_line
 from swarmrun.cli.summary import verdict
 from swarmrun.errors import SwarmRunError
 from swarmrun.local.directory import RunDirectory

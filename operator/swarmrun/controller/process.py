@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 from durabletask.client import OrchestrationQuery
@@ -27,6 +27,9 @@ from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.kube.api import KubeApi
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
+
+if TYPE_CHECKING:
+    from swarmrun.controller.reading.server import ReadServer
 
 Role = Literal["all", "controller", "worker"]
 
@@ -86,6 +89,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
     stop = asyncio.Event()
     lease = Lease(api, settings.namespace, settings.lease, settings.identity) if settings.lease else None
     background: list[asyncio.Task[None]] = []
+    reader = await _reader(settings, api)
     try:
         if lease:
             await lease.acquire()
@@ -110,6 +114,8 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
             task.cancel()
         if lease and not stop.is_set():
             await lease.release()
+        if reader is not None:
+            await reader.close()
         await api.close()
 
 
@@ -124,6 +130,17 @@ async def _restore(capacity: Capacity, client: Any) -> None:
             await asyncio.sleep(RETRY_SECONDS)
             continue
         return
+
+
+async def _reader(settings: OperatorSettings, api: KubeApi) -> ReadServer | None:
+    """Also while the lease is another's: reading needs no leader."""
+    if not settings.read_port:
+        return None
+    from swarmrun.controller.reading.server import ReadServer
+
+    reader = ReadServer(api, settings.artifacts, settings.state / "reading")
+    await reader.start(settings.read_port)
+    return reader
 
 
 async def _show_classes(kube: Kube, attendants: Attendants) -> None:

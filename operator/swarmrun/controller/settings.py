@@ -17,6 +17,7 @@
 | `SWARMRUN_NAMESPACE`, `SWARMRUN_IDENTITY` | the operator's own namespace; its Pod's name | `default`, host name |
 | `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
 | `SWARMRUN_MAX_SANDBOXES` | of all runs together, at once; at least 2; empty: no cap | empty |
+| `SWARMRUN_READ_PORT` | port of the read interface (roles `all` and `controller`); `0`: none | `8082` |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
 """
 
@@ -52,6 +53,7 @@ class OperatorSettings:
     namespace: str = "default"
     identity: str = ""
     probe_port: int = 8080
+    read_port: int = 8082
     threads: int = 64
     max_sandboxes: int | None = None
 
@@ -86,6 +88,7 @@ class OperatorSettings:
             namespace=env.get("SWARMRUN_NAMESPACE") or "default",
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
             probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
+            read_port=_number(env, "SWARMRUN_READ_PORT", 8082),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
             max_sandboxes=_cap(env, "SWARMRUN_MAX_SANDBOXES"),
         )

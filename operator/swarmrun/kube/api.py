@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,11 +28,18 @@ Json = dict[str, Any]
 TIMEOUT = 15.0
 """Seconds for one request (arbitrary; an API server that needs longer is in trouble)."""
 
-WATCH_SECONDS = 300
-"""After which a watch is begun anew: through a load balancer one may be dropped without a word."""
+WATCH_SECONDS = 240
+"""After which the API server ends a watch: through a load balancer one may be dropped without a word. A choice."""
 
 _MERGE = "application/merge-patch+json"
 _PATCH = "application/json-patch+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 class KubeApi:
@@ -49,36 +57,55 @@ class KubeApi:
     async def get(self, path: str, **query: str) -> Json:
         return await self._request("GET", path, query=query)
 
+    async def read(
+        self, path: str, *, headers: dict[str, str] | None = None, timeout: float = TIMEOUT, **query: str
+    ) -> Answer:
+        """GET of something that is no resource, e.g. through a proxy: whatever status came. `timeout` in seconds.
+        Raises RemoteUnavailable only."""
+        answer = await self._send("GET", path, query=query, headers=headers, timeout=timeout)
+        try:
+            return Answer(answer.status, dict(answer.headers), await answer.read())
+        except _network() as exc:
+            raise _silent("GET", path, exc) from exc
+
+    async def lines(self, path: str, **query: str) -> AsyncIterator[str]:
+        """GET of a text as it grows, line by line, until the other side ends it."""
+        answer = await self._send("GET", path, query=query, headers={"Accept": "*/*"}, timeout=None)
+        try:
+            if answer.status >= 300:
+                raise refusal(answer.status, (await answer.read()).decode("utf-8", "replace"), f"GET {path}")
+            rest = b""
+            async for chunk in answer.response.content.iter_any():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode("utf-8", "replace")
+            if rest:
+                yield rest.decode("utf-8", "replace")
+        except _network() as exc:
+            raise _silent("GET", path, exc) from exc
+        finally:
+            answer.response.close()
+
     async def watch(self, path: str, **query: str) -> AsyncIterator[Json]:
         """What changes in a collection, as `{"type", "object"}`, until the API server ends it (after minutes).
 
-        Raises what the others raise; InvalidResource (reason `Expired`) where `resourceVersion` is too old.
+        InvalidResource (reason `Expired`) where `resourceVersion` is too old.
         """
-        import aiohttp
-
         asked = {**query, "watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
-        # In whole it may take long; silence between two events says nothing.
-        patience = aiohttp.ClientTimeout(total=WATCH_SECONDS + TIMEOUT, sock_connect=TIMEOUT)
-        answer = await self._send("GET", path, query=asked, timeout=patience)
-        try:
-            async for line in answer.response.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    raise refusal(int(status.get("code") or 500), json.dumps(status), f"watch {path}")
-                yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise _unavailable("watch", path, exc) from exc
-        finally:
-            answer.response.close()
+        async for line in self.lines(path, **asked):
+            event = json.loads(line)
+            if event["type"] == "ERROR":
+                status = event["object"]
+                raise refusal(int(status.get("code") or 500), json.dumps(status), f"watch {path}")
+            yield event
 
     async def create(self, path: str, body: Json) -> Json:
         """POST of an object to its collection."""
         return await self._request("POST", path, body=body)
 
-    async def merge(self, path: str, body: Json) -> Json:
+    async def merge(self, path: str, body: Json, **query: str) -> Json:
         """JSON merge patch (RFC 7386)."""
-        return await self._request("PATCH", path, body=body)
+        return await self._request("PATCH", path, body=body, query=query)
 
     async def patch(self, path: str, operations: list[Json]) -> Json:
         """JSON patch (RFC 6902); a `test` that fails raises InvalidResource."""
@@ -140,13 +167,13 @@ class KubeApi:
         body: Json | list[Json] | None = None,
         query: dict[str, str] | None = None,
     ) -> Json:
-        import aiohttp
-
         answer = await self._send(method, path, body=body, query=query)
         try:
             text = (await answer.read()).decode("utf-8", "replace")
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise _unavailable(method, path, exc) from exc
+        except _network() as exc:
+            raise _silent(method, path, exc) from exc
+        if answer.status >= 300:
+            raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
         return json.loads(text) if text else {}
 
     async def _send(
@@ -156,13 +183,14 @@ class KubeApi:
         *,
         body: Json | list[Json] | None = None,
         query: dict[str, str] | None = None,
-        timeout: Any = TIMEOUT,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = TIMEOUT,
     ) -> Any:
-        """The answer, its body not read yet. Raises what the API server refuses."""
+        """The client's answer, its body not read yet. `timeout` None: as long as the other side says something."""
         import aiohttp
 
         api = self._client or await self._open()
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **(headers or {})}
         if body is not None:
             headers["Content-Type"] = "application/json"
             if method == "PATCH":
@@ -171,16 +199,20 @@ class KubeApi:
         try:
             for setting in (await api.configuration.auth_settings()).values():
                 headers[setting["key"]] = setting["value"]
-            answer = await api.call_api(method, url, headers, body, _request_timeout=timeout)
-            if answer.status < 300:
-                return answer
-            text = (await answer.read()).decode("utf-8", "replace")
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise _unavailable(method, path, exc) from exc
-        raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
+            patience = aiohttp.ClientTimeout(total=timeout, connect=TIMEOUT)
+            return await api.call_api(method, url, headers, body, _request_timeout=patience)
+        except _network() as exc:
+            raise _silent(method, path, exc) from exc
 
 
-def _unavailable(method: str, path: str, exc: Exception) -> RemoteUnavailable:
+def _network() -> tuple[type[BaseException], ...]:
+    """What a connection that does not work raises."""
+    import aiohttp
+
+    return aiohttp.ClientError, TimeoutError, OSError
+
+
+def _silent(method: str, path: str, exc: BaseException) -> RemoteUnavailable:
     return RemoteUnavailable(
         f"the API server does not answer {method} {path}: {exc or type(exc).__name__}",
         reason="ApiServerUnavailable",

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from swarmrun.errors import NotFound, SwarmRunError
-from swarmrun.kube.api import KubeApi
+from swarmrun.kube.api import TIMEOUT, WATCH_SECONDS, KubeApi
 
 Json = dict[str, Any]
 
@@ -84,9 +84,12 @@ class Pods:
             listed = await self._api.get(path, labelSelector=SELECTOR)
             self._fill(scope, listed)
             since = listed["metadata"]["resourceVersion"]
-            async for event in self._api.watch(path, labelSelector=SELECTOR, resourceVersion=since):
-                self._take(event)
-                self._told_at[scope] = time.monotonic()
+            async with asyncio.timeout(WATCH_SECONDS + TIMEOUT):  # one that was dropped never ends
+                async for event in self._api.watch(path, labelSelector=SELECTOR, resourceVersion=since):
+                    self._take(event)
+                    self._told_at[scope] = time.monotonic()
+        except TimeoutError:
+            return
         finally:
             self._told_at.pop(scope, None)
 

@@ -25,6 +25,9 @@ BULK_PATIENCE = 600.0
 CONNECT = 10.0
 """Seconds to get a connection: the other side only accepts (arbitrary)."""
 
+SAYING = 3.0
+"""Seconds for lines of the log: nothing depends on them (arbitrary)."""
+
 # A machine that is gone says nothing more. 15 s of silence of its kernel (not of its commands) are taken for that.
 _NOTICE_DEATH = [(_tcp.SOL_SOCKET, _tcp.SO_KEEPALIVE, 1)]
 if hasattr(_tcp, "TCP_USER_TIMEOUT"):
@@ -166,6 +169,10 @@ class SandboxClient:
         return Checkpoint(
             commit=answer["commit"], tree=answer["tree"], changed=answer["changed"], bundle=bundle
         )
+
+    async def say(self, lines: Sequence[str]) -> bool:
+        answer, _ = await self._call("say", {"lines": list(lines)}, patience=SAYING)
+        return answer["said"]
 
     # ------------------------------------------------------------ the wire
 

@@ -71,6 +71,8 @@ class ProcessProvider:
     reach, and `isolation` is `none`. `disk_mb` and `cpu` of a spec are not enforced here.
     """
 
+    logged = False
+
     def __init__(
         self,
         root: Path,

@@ -78,6 +78,7 @@ class Operator:
             "SWARMRUN_UNSAFE_NO_SANDBOX": "true",
             "SWARMRUN_NAMESPACES": namespace,
             "SWARMRUN_PROBE_PORT": str(20000 + secrets.randbelow(20000)),
+            "SWARMRUN_READ_PORT": "0",
             **env,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,6 +101,12 @@ class Operator:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.end()
+
+
+@pytest.fixture(scope="session")
+def kubectl_in(crds: None) -> type[Kubectl]:
+    """kubectl in a namespace that the test makes."""
+    return Kubectl
 
 
 @pytest.fixture

@@ -130,8 +130,12 @@ def test_with_dts_workers_are_a_deployment_of_their_own_and_hold_the_models_keys
 def test_a_watch_of_two_namespaces_has_no_rights_elsewhere() -> None:
     documents = rendered(VALUES["two namespaces"])
     (everywhere,) = [r for r in of_kind(documents, "ClusterRole") if r["metadata"]["name"] == "swarmrun"]
-    assert not [r for r in everywhere["rules"] if "create" in r["verbs"] or "pods" in r["resources"]]
-    assert {r["metadata"]["namespace"] for r in of_kind(documents, "Role")} == {"team-a", "team-b"}
+    # Whose a token is and what that one may: asked of the cluster, changes nothing.
+    reviews = [["tokenreviews"], ["subjectaccessreviews"]]
+    assert [r["resources"] for r in everywhere["rules"] if "create" in r["verbs"]] == reviews
+    assert not [r for r in everywhere["rules"] if "pods" in r["resources"]]
+    bound = [b for b in of_kind(documents, "RoleBinding") if b["subjects"][0]["name"] == "swarmrun"]
+    assert {b["metadata"]["namespace"] for b in bound} == {"team-a", "team-b"}
 
 
 @needs_helm
@@ -151,6 +155,17 @@ def test_values_that_cannot_work_are_refused_by_name(values: tuple[str, ...], wo
 
 
 @needs_helm
+def test_what_is_kept_is_kept_from_helm_and_from_argo_cd() -> None:
+    kept = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
+    kinds = ("CustomResourceDefinition", "PersistentVolumeClaim")
+    documents = of_kind(rendered({}), *kinds)
+    assert len(documents) == 3
+    assert all(d["metadata"]["annotations"] == kept for d in documents)
+    for document in of_kind(rendered({"crds.keep": "false", "persistence.keep": "false"}), *kinds):
+        assert "annotations" not in document["metadata"]
+
+
+@needs_helm
 def test_nothing_is_random_or_looked_up() -> None:
     assert helm() == helm()
     assert not [t for t in CHART.glob("templates/*") if "lookup " in t.read_text()]
@@ -162,3 +177,58 @@ def test_classes_are_rendered_as_they_are_given() -> None:
     (cls,) = [d for d in yaml.safe_load_all(text) if d]
     assert (cls["kind"], cls["metadata"]["name"]) == ("SwarmClass", "standard")
     assert "models" in helm("--set=classes.a.default=true", chart=ROOT / "charts/swarmrun-classes", ok=False)
+
+
+@needs_helm
+@pytest.mark.parametrize("name", VALUES)
+def test_the_read_interface_is_reached_by_the_proxy_of_one_service_port_alone(name: str) -> None:
+    documents = rendered(VALUES[name])
+    (service,) = of_kind(documents, "Service")
+    (pod,) = [
+        d["spec"]["template"]
+        for d in of_kind(documents, "Deployment")
+        if service["spec"]["selector"].items() <= d["spec"]["template"]["metadata"]["labels"].items()
+    ]
+    (container,) = pod["spec"]["containers"]
+    (port,) = [p for p in container["ports"] if p["name"] == service["spec"]["ports"][0]["targetPort"]]
+    assert {"name": "SWARMRUN_READ_PORT", "value": str(port["containerPort"])} in container["env"]
+    policies = of_kind(documents, "NetworkPolicy")
+    assert [p["spec"]["ingress"] for p in policies] == [
+        [{"ports": [{"port": port["containerPort"], "protocol": "TCP"}]}]
+    ]
+    (role,) = [r for r in of_kind(documents, "Role") if "services/proxy" in r["rules"][0]["resources"]]
+    (rule,) = role["rules"]
+    assert (rule["verbs"], rule["resourceNames"]) == (["get"], ["http:swarmrun-read:read"])
+    assert role["metadata"]["namespace"] == "swarmrun-system"
+
+
+@needs_helm
+def test_a_reader_s_account_may_get_runs_and_nothing_else() -> None:
+    documents = rendered(VALUES["two namespaces"])
+    accounts = [a for a in of_kind(documents, "ServiceAccount") if a["metadata"]["name"] == "swarmrun-reader"]
+    assert {a["metadata"]["namespace"] for a in accounts} == {"team-a", "team-b"}
+    bound = {
+        b["roleRef"]["name"]
+        for b in of_kind(documents, "RoleBinding", "ClusterRoleBinding")
+        if any(s["name"] == "swarmrun-reader" for s in b["subjects"])
+    }
+    (role,) = [r for r in of_kind(documents, "ClusterRole") if {r["metadata"]["name"]} == bound]
+    assert role["rules"] == [{"apiGroups": ["swarmrun.dev"], "resources": ["swarmruns"], "verbs": ["get"]}]
+    # Its tokens are the only ones that a viewer gets at.
+    for rule in (r for d in of_kind(documents, "ClusterRole", "Role") for r in d["rules"]):
+        if "serviceaccounts/token" in rule["resources"]:
+            assert (rule["resourceNames"], rule["verbs"]) == (["swarmrun-reader"], ["create"])
+
+
+@needs_helm
+def test_without_the_read_interface_nothing_of_it_is_left() -> None:
+    documents = rendered({"readInterface.enabled": "false", "watchNamespaces": "{team-a}"})
+    assert not of_kind(documents, "Service")
+    (deployment,) = of_kind(documents, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"name": "SWARMRUN_READ_PORT", "value": "0"} in container["env"]
+    assert "read" not in {p["name"] for p in container["ports"]}
+    rules = [r for d in of_kind(documents, "ClusterRole", "Role") for r in d["rules"]]
+    reviews = {"tokenreviews", "subjectaccessreviews", "serviceaccounts/token", "services/proxy"}
+    assert not [r for r in rules if reviews & set(r["resources"])]
+    assert [p["spec"]["ingress"] for p in of_kind(documents, "NetworkPolicy")] == [[]]

@@ -415,7 +415,7 @@ def test_logs_are_the_events_once_each_and_an_agents_turns(cli: Any, run_file: P
     (turn / "reply.json").write_text(json.dumps(reply))
     (turn / "call-0.json").write_text(json.dumps({"text": "1 passed\n" + "x" * 5000}))
     out = cli("logs", "demo", "storage").out
-    assert "── coder, attempt 1, turn 1" in out
+    assert "── coder storage, attempt 1, turn 1" in out
     assert '→ exec {"command": "pytest -q"}' in out
     assert "  1 passed" in out
     assert "characters more]" in out

@@ -62,6 +62,8 @@ class Box:
 
     home: Path
     python: str
+    stdout: int | None = None
+    """Of the server: a descriptor; None: the tests' own."""
     process: subprocess.Popen[bytes] = field(init=False)
     client: SandboxClient = field(init=False)
 
@@ -85,7 +87,7 @@ class Box:
             "SWARMRUN_SANDBOX": self.home.name,
         }
         path.unlink(missing_ok=True)
-        self.process = subprocess.Popen(line, env=env)
+        self.process = subprocess.Popen(line, env=env, stdout=self.stdout)
         ends = time.monotonic() + 20
         while not _listens(path):
             assert self.process.poll() is None, "the server ended at once"
@@ -161,12 +163,12 @@ Scenario = Callable[[Box], Awaitable[Any]]
 
 
 @pytest.fixture
-def make_box(tmp_path: Path, python: str) -> Iterator[Callable[[], Box]]:
+def make_box(tmp_path: Path, python: str) -> Iterator[Callable[..., Box]]:
     """Starts a server; whatever still runs afterwards is ended."""
     boxes: list[Box] = []
 
-    def make() -> Box:
-        boxes.append(Box(tmp_path / "box", python))
+    def make(stdout: int | None = None) -> Box:
+        boxes.append(Box(tmp_path / "box", python, stdout))
         return boxes[-1]
 
     yield make

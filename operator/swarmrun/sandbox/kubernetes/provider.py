@@ -65,6 +65,7 @@ class KubernetesProvider:
     looks at a Pod without asking for it."""
 
     isolation = "pod"
+    logged = True
 
     def __init__(
         self,
@@ -306,6 +307,6 @@ class PodSandbox(SandboxClient):
         try:
             return await super()._call(op, arguments, payload, **more)
         except SandboxLost as exc:
-            if self._closed or op == "health":
+            if self._closed or op in ("health", "say"):
                 raise
             raise await self._provider.why_lost(self.id, exc) from exc

@@ -26,6 +26,7 @@ from .journal import Journal
 from .looking import Looking
 from .store import Store
 from .tree import Tree
+from .voice import Voice
 from .wire import Wire
 
 WORKERS = 16
@@ -144,6 +145,7 @@ class Server:
         self._looking = Looking(self._tree, store)
         self._commands = Commands(self.children, self._in_worker, env=env, out_dir=os.path.join(tmp, "out"))
         self.children.make_room = lambda: self._commands.free(running=True)
+        self._voice = Voice()
         self._journal = Journal(os.path.join(given.state, "journal.jsonl"))
         self._git_version = ""
         git = shutil.which("git", path=env.get("PATH"))
@@ -280,6 +282,11 @@ class Server:
     async def _op_checkpoint(self, args: Dict[str, Any], payload: bytes) -> Answer:
         since, message = args["since"], args.get("message", "")
         return await self._in_worker(lambda: self._checkpoints.checkpoint(since, message))
+
+    async def _op_say(self, args: Dict[str, Any], payload: bytes) -> Answer:
+        """`said` is false when nobody takes it; lines are lost then, and nothing waits."""
+        lines = [str(line) for line in args["lines"]]
+        return {"said": await self._in_worker(lambda: self._voice.say(lines))}, b""
 
     def end(self) -> None:
         """Kills every command, also those that left their process group."""

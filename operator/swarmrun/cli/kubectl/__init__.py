@@ -1,0 +1,1 @@
+"""`kubectl swarm`: runs of a cluster, with the reader's own rights."""
