@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e" / "cluster"))
 
 import scenes  # noqa: E402
 from figures import Operator  # noqa: E402
-from kubectl import RESTRICTED, SANDBOX, Kubectl, Release  # noqa: E402
+from kubectl import RESTRICTED, RUNS, SANDBOX, Kubectl, Release  # noqa: E402
 from run_bench import figure  # noqa: E402
 from servers import Git, example, of_kind, recording, serve  # noqa: E402
 
@@ -124,7 +124,7 @@ def sandbox_figures(bench: Bench) -> list[dict[str, Any]]:
             (agent,) = [pod for pod in usable if pod != integration]
             first.append(usable[integration] - began)
             further.append(usable[agent] - watch.there[agent])
-            bench.kubectl("delete", "swr", f"first-{number}")
+            bench.kubectl("delete", RUNS, f"first-{number}")
             bench.kubectl.until(lambda: not bench.kubectl.names("pods", "-l", OURS), "its Pods are gone")
     finally:
         watch.close()
@@ -190,7 +190,7 @@ def idle_figures(bench: Bench) -> list[dict[str, Any]]:
 
     def waiting() -> bool:
         reasons = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].reason}{"\\n"}{end}'
-        return kubectl("get", "swr", "-o", reasons).split().count("Suspended") == IDLE
+        return kubectl("get", RUNS, "-o", reasons).split().count("Suspended") == IDLE
 
     kubectl.until(waiting, f"{IDLE} runs are suspended", patience=300)
     time.sleep(30)  # until nobody looks at them often any more
@@ -200,7 +200,7 @@ def idle_figures(bench: Bench) -> list[dict[str, Any]]:
         share = (operator.cpu() - worked) / (time.monotonic() - began) * 100
         requests = operator.requests()
     memory, most = operator.resident(), operator.memory()
-    kubectl("delete", "swr", *names)
+    kubectl("delete", RUNS, *names)
     return [
         figure(
             f"{IDLE} idle runs: processor time of the operator",
@@ -219,7 +219,7 @@ def turn_figures(bench: Bench) -> list[dict[str, Any]]:
     with operator.counted():
         began = time.monotonic()
         kubectl.apply(bench.run("turns", agents=AGENTS, turns=TURNS))
-        kubectl("wait", "--for=condition=Finished", "--timeout=600s", "swr/turns")
+        kubectl("wait", "--for=condition=Finished", "--timeout=600s", f"{RUNS}/turns")
         took, requests = time.monotonic() - began, operator.requests()
     status = kubectl.status("turns")
     assert status["phase"] == "Succeeded", status
@@ -261,7 +261,10 @@ def main(*wanted: str) -> None:
         sys.exit("cluster_bench: set KUBECONFIG to a cluster for tests")
     with installed() as bench:
         bench.prepare()
-        figures = [f for name in wanted or PARTS for f in PARTS[name](bench)]
+        figures: list[dict[str, Any]] = []
+        for name in wanted or PARTS:
+            figures += PARTS[name](bench)
+            print(f"{name} measured", file=sys.stderr, flush=True)
     json.dump(figures, sys.stdout, indent=1)
     print()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from kubectl import IMAGE
+from kubectl import IMAGE, RUNS
 from place import BRANCH, NAME, Place
 from servers import of_kind
 
@@ -29,7 +29,7 @@ def test_a_run_that_another_version_began_goes_on_after_the_upgrade(place: Place
     finally:
         place.release.upgrade(**image(IMAGE))
     assert "finishedAt" not in kubectl.status(NAME)
-    kubectl("wait", "--for=condition=Finished", "--timeout=300s", f"swr/{NAME}")
+    kubectl("wait", "--for=condition=Finished", "--timeout=300s", f"{RUNS}/{NAME}")
     status = kubectl.status(NAME)
     assert (status["phase"], status["progress"]) == ("Succeeded", "4/4"), status
     heads = place.git.heads(NAME)
