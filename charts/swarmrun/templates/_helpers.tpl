@@ -33,10 +33,68 @@ helm.sh/resource-policy: keep
 argocd.argoproj.io/sync-options: Prune=false
 {{- end }}
 
-{{/* The Pod of one role. Given: root, role, resources, grace. */}}
+{{/* Nothing inside of the cluster goes through a proxy: API server, sandboxes and git Pods by address or name. */}}
+{{- define "swarmrun.noProxy" -}}
+{{- $always := list "localhost" "127.0.0.1" "::1" "$(KUBERNETES_SERVICE_HOST)" "kubernetes" ".svc" ".cluster.local" "10.0.0.0/8" "172.16.0.0/12" "192.168.0.0/16" "100.64.0.0/10" "169.254.169.254" "fc00::/7" }}
+{{- concat $always .Values.proxy.noProxy | uniq | join "," }}
+{{- end }}
+
+{{/* Both spellings: curl and gRPC read the small one, some the other. */}}
+{{- define "swarmrun.proxyEnv" -}}
+{{- $proxies := dict "HTTP_PROXY" .Values.proxy.http "HTTPS_PROXY" .Values.proxy.https }}
+{{- if or .Values.proxy.http .Values.proxy.https }}
+{{- $_ := set $proxies "NO_PROXY" (include "swarmrun.noProxy" .) }}
+{{- end }}
+{{- range $name, $value := $proxies }}
+{{- if $value }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+- {name: {{ lower $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "swarmrun.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "swarmrun.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Where a Pod may run. */}}
+{{- define "swarmrun.scheduling" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+The Pod of one role. Given: root, role, resources, grace.
+Role `check` looks at the installation as a worker would and ends; it is given `checks`.
+*/}}
 {{- define "swarmrun.pod" -}}
 {{- $ := .root }}
 {{- $embedded := eq $.Values.engine.type "embedded" }}
+{{- $check := eq .role "check" }}
 metadata:
   labels:
     {{- include "swarmrun.selector" $ | nindent 4 }}
@@ -52,24 +110,16 @@ spec:
   serviceAccountName: {{ include "swarmrun.serviceAccount" $ }}
   terminationGracePeriodSeconds: {{ .grace }}
   enableServiceLinks: false
-  {{- with $.Values.imagePullSecrets }}
-  imagePullSecrets: {{ toYaml . | nindent 4 }}
+  {{- if $check }}
+  restartPolicy: Never
   {{- end }}
-  {{- with $.Values.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    fsGroup: 65532
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile: {type: RuntimeDefault}
+  {{- with include "swarmrun.scheduling" $ }}{{ . | nindent 2 }}{{ end }}
+  securityContext: {{ include "swarmrun.podSecurity" $ | nindent 4 }}
   containers:
     - name: operator
       image: {{ include "swarmrun.image" $ }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
-      args: [--role, {{ .role }}]
+      args: {{ if $check }}[--check, {{ .checks | quote }}]{{ else }}[--role, {{ .role }}]{{ end }}
       env:
         - {name: SWARMRUN_STATE, value: /var/lib/swarmrun/state}
         - {name: SWARMRUN_ENGINE, value: {{ $.Values.engine.type }}}
@@ -97,6 +147,17 @@ spec:
         - {name: SWARMRUN_READ_PORT, value: {{ $.Values.readInterface.enabled | ternary "8082" "0" | quote }}}
         - {name: SWARMRUN_WORKER_THREADS, value: {{ $.Values.threads | quote }}}
         - {name: SWARMRUN_LOG, value: {{ $.Values.logLevel }}}
+        {{- if eq .role "worker" }}
+        # What is left of the Pod's grace is for cutting off and giving back.
+        - {name: SWARMRUN_GRACE_SECONDS, value: {{ sub .grace 15 | quote }}}
+        {{- end }}
+        {{- if $check }}
+        - {name: SWARMRUN_PROBES, value: "http://{{ include "swarmrun.fullname" $ }}-probes.{{ $.Release.Namespace }}.svc:8080"}
+        {{- end }}
+        {{- if $.Values.caBundle.configMap }}
+        - {name: SWARMRUN_CA_BUNDLE, value: /etc/swarmrun/ca/{{ $.Values.caBundle.key }}}
+        {{- end }}
+        {{- with include "swarmrun.proxyEnv" $ }}{{ . | nindent 8 }}{{ end }}
         - name: SWARMRUN_NAMESPACE
           valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
         - name: SWARMRUN_IDENTITY
@@ -107,11 +168,13 @@ spec:
       envFrom:
         - secretRef: {name: {{ $.Values.modelKeys.existingSecret }}}
       {{- end }}
+      {{- if not $check }}
       ports:
         - {name: probes, containerPort: 8080}
         {{- if and $.Values.readInterface.enabled (ne .role "worker") }}
         - {name: read, containerPort: 8082}
         {{- end }}
+        - {name: metrics, containerPort: 8081}
       # An engine reads its whole file when it begins.
       startupProbe:
         httpGet: {path: /healthz, port: probes}
@@ -122,21 +185,22 @@ spec:
         periodSeconds: 20
         timeoutSeconds: 10
         failureThreshold: 3
+      {{- end }}
       resources: {{ toYaml .resources | nindent 8 }}
-      securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities: {drop: [ALL]}
+      securityContext: {{ include "swarmrun.containerSecurity" $ | nindent 8 }}
       volumeMounts:
         - {name: state, mountPath: /var/lib/swarmrun}
         - {name: tmp, mountPath: /tmp}
         {{- if $.Values.masterKey.existingSecret }}
         - {name: master-key, mountPath: /var/run/swarmrun, readOnly: true}
         {{- end }}
+        {{- if $.Values.caBundle.configMap }}
+        - {name: ca-bundle, mountPath: /etc/swarmrun/ca, readOnly: true}
+        {{- end }}
         {{- with $.Values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
   volumes:
     - name: state
-      {{- if and $embedded $.Values.persistence.enabled }}
+      {{- if and $embedded $.Values.persistence.enabled (not $check) }}
       persistentVolumeClaim: {claimName: {{ include "swarmrun.claim" $ }}}
       {{- else }}
       emptyDir: {}
@@ -147,14 +211,9 @@ spec:
     - name: master-key
       secret: {secretName: {{ $.Values.masterKey.existingSecret }}, defaultMode: 0440}
     {{- end }}
+    {{- if $.Values.caBundle.configMap }}
+    - name: ca-bundle
+      configMap: {name: {{ $.Values.caBundle.configMap }}, items: [{key: {{ $.Values.caBundle.key }}, path: {{ $.Values.caBundle.key }}}]}
+    {{- end }}
     {{- with $.Values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
-  {{- with $.Values.nodeSelector }}
-  nodeSelector: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $.Values.tolerations }}
-  tolerations: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $.Values.affinity }}
-  affinity: {{ toYaml . | nindent 4 }}
-  {{- end }}
 {{- end }}

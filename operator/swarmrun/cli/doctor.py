@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from swarmrun.cli.options import Home, Output, OutputOption, where
-
-if TYPE_CHECKING:
-    from swarmrun.cli.findings import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +30,7 @@ def doctor(
     from swarmrun.api.printable import printable
     from swarmrun.cli import findings, show
     from swarmrun.cli.typed import typed
+    from swarmrun.findings import line
 
     place = where(ctx, home)
     found = findings.machine(place.home)
@@ -45,9 +43,3 @@ def doctor(
             typer.echo(printable(typed(line(finding))))
     if any(f.level == "problem" for f in found):
         raise typer.Exit(1)
-
-
-def line(finding: Finding) -> str:
-    word = "hint" if finding.level == "ok" else "mend"
-    mend = f"\n      {word}: {finding.mend}" if finding.mend else ""
-    return f"{finding.level:<8} {finding.name}: {finding.message}{mend}"

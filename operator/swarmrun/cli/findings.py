@@ -7,20 +7,15 @@ import platform
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from swarmrun.cli.wording import count
 from swarmrun.errors import InvalidResource, SwarmRunError
+from swarmrun.findings import Finding
 from swarmrun.local.directory import FORMAT, RunDirectory
 
 MIN_FREE_GB = 2
 """A choice: clones, artifacts and the engine of a few runs of a middling repository."""
-NEEDED = ("reachable", "key", "answers", "tools")
-"""Checks of a model without which no run can work."""
-PROBE_SECONDS = 60.0
-"""How long a model may say nothing; the questions are small ones. A choice."""
 KEYS = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
@@ -31,20 +26,11 @@ KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    name: str
-    level: Literal["ok", "warning", "problem"]
-    message: str
-    mend: str = ""
-
-
 def machine(home: Path) -> list[Finding]:
     """Everything that needs no network."""
     from swarmrun.sandbox.probe import check
 
-    sandbox = [Finding(f.name, f.level, f.message, f.mend) for f in check()]
-    return [_python(), *sandbox, _home(home), *_states(home), _keys()]
+    return [_python(), *check(), _home(home), *_states(home), _keys()]
 
 
 def _python() -> Finding:
@@ -101,35 +87,15 @@ def models(file: str, model: str, endpoint: str) -> list[Finding]:
 
 async def _models(file: str, model: str, endpoint: str) -> list[Finding]:
     from swarmrun.api.load import load
-    from swarmrun.api.swarmclass import SwarmClass, Tier
+    from swarmrun.api.swarmclass import SwarmClass
     from swarmrun.cli.compose import read
     from swarmrun.local.default_class import default_class
-    from swarmrun.models.client import client_for
-    from swarmrun.models.probe import probe
+    from swarmrun.models.tiers import look
 
     classes = [r for r in load(*read(file)[:2]) if isinstance(r, SwarmClass)] if file else []
     try:
         cls = classes[0] if classes else default_class(os.environ, model=model, endpoint=endpoint)
     except InvalidResource as exc:
         return [Finding("models", "problem", exc.message, exc.mend)]
-    found: list[Finding] = []
-    seen: set[str] = set()
-    for tier in Tier:
-        spec = cls.spec.models.tier(tier)
-        key = spec.model_dump_json()
-        if key in seen or spec.endpoint.startswith("cassette:"):
-            continue
-        seen.add(key)
-        name = f"model {tier.value} ({spec.model})"
-        try:
-            client = client_for(spec, silence_s=PROBE_SECONDS, total_s=3 * PROBE_SECONDS)
-        except SwarmRunError as exc:
-            found.append(Finding(name, "problem", exc.message, exc.mend))
-            continue
-        try:
-            for f in await probe(client):
-                level = "ok" if f.ok else "problem" if f.check in NEEDED else "warning"
-                found.append(Finding(name, level, f"{f.check}: {f.message}", f.mend))
-        finally:
-            await client.close()
+    found = await look(cls.spec.models)
     return found or [Finding("models", "ok", "answer from a cassette: nothing to probe")]

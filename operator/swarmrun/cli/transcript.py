@@ -40,7 +40,8 @@ def _turn(turn: Path) -> list[str]:
     if reply is None:
         return []
     number = int(turn.name) if turn.name.isdigit() else turn.name
-    lines = turn_lines(*turn.parts[-4:-1], number, reply)
+    role, task, attempt = turn.parts[-4:-1]
+    lines = turn_lines(role, task, attempt, number, reply)
     for call in reply.get("calls", []):
         lines += call_lines(call, _json(turn / f"call-{call.get('index')}.json"))
     return lines

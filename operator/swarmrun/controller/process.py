@@ -48,6 +48,14 @@ def run(role: Role, settings: OperatorSettings) -> None:
         )
     bridge = Bridge()
     engine = _engine(settings)
+    worlds: Worlds | None = None
+
+    def cut_off() -> None:
+        """Once no result is taken any more: before, it would be recorded as a failure of what is at work."""
+        if worlds is not None:
+            worlds.shut()
+        bridge.close()
+
     try:
         worlds = Worlds(
             settings.artifacts, settings.state / "repositories", hands_for(settings, bridge), bridge
@@ -61,13 +69,11 @@ def run(role: Role, settings: OperatorSettings) -> None:
             asyncio.run(_until_told(settings.probe_port))
         else:
             asyncio.run(_control(settings, engine.client(), worlds))
-        worlds.shut()
     finally:
         if isinstance(engine, EmbeddedEngine):
-            engine.close(cancel=bridge.close)
+            engine.close(cancel=cut_off)
         else:
-            engine.close()
-        bridge.close()
+            engine.close(cancel=cut_off, wait=settings.grace)
 
 
 def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
@@ -102,7 +108,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
         background.append(asyncio.create_task(sweep.run()))
         await watch(
-            registry(attendants, sweep),
+            registry(attendants, sweep, settings),
             identity=settings.identity,
             namespaces=settings.namespaces,
             port=settings.probe_port,

@@ -18,6 +18,9 @@
 | `SWARMRUN_PROBE_PORT` | port of `/healthz` | `8080` |
 | `SWARMRUN_MAX_SANDBOXES` | of all runs together, at once; at least 2; empty: no cap | empty |
 | `SWARMRUN_READ_PORT` | port of the read interface (roles `all` and `controller`); `0`: none | `8082` |
+| `SWARMRUN_STALE_SECONDS` | without a good sweep for so long (one begins every 60 s) the probe fails | `600` |
+| `SWARMRUN_GRACE_SECONDS` | what a worker that is told to end gives to what is at work (engine `dts`) | `30` |
+| `SWARMRUN_PROBES` | address of `/healthz` of the controller, for `--check` | `http://127.0.0.1:$SWARMRUN_PROBE_PORT` |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
 """
 
@@ -54,6 +57,9 @@ class OperatorSettings:
     identity: str = ""
     probe_port: int = 8080
     read_port: int = 8082
+    probes: str = ""
+    grace: int = 30
+    stale: int = 600
     threads: int = 64
     max_sandboxes: int | None = None
 
@@ -87,8 +93,11 @@ class OperatorSettings:
             lease=env.get("SWARMRUN_LEASE", ""),
             namespace=env.get("SWARMRUN_NAMESPACE") or "default",
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
-            probe_port=_number(env, "SWARMRUN_PROBE_PORT", 8080),
             read_port=_number(env, "SWARMRUN_READ_PORT", 8082),
+            probe_port=(port := _number(env, "SWARMRUN_PROBE_PORT", 8080)),
+            probes=env.get("SWARMRUN_PROBES") or f"http://127.0.0.1:{port}",
+            grace=_number(env, "SWARMRUN_GRACE_SECONDS", 30),
+            stale=_number(env, "SWARMRUN_STALE_SECONDS", 600),
             threads=_number(env, "SWARMRUN_WORKER_THREADS", 64),
             max_sandboxes=_cap(env, "SWARMRUN_MAX_SANDBOXES"),
         )

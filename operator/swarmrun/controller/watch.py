@@ -14,14 +14,13 @@ import kopf
 from kopf._core.engines.peering import Identity
 
 from swarmrun.api import GROUP
+from swarmrun.controller import volume
 from swarmrun.controller.attend import Attendants
-from swarmrun.controller.sweep import SWEEP_SECONDS, Sweep
-
-STALE_SECONDS = 10 * SWEEP_SECONDS
-"""Without a good sweep for so long the process is of no use: API server or engine do not answer it."""
+from swarmrun.controller.settings import OperatorSettings
+from swarmrun.controller.sweep import Sweep
 
 
-def registry(attendants: Attendants, sweep: Sweep) -> kopf.OperatorRegistry:
+def registry(attendants: Attendants, sweep: Sweep, settings: OperatorSettings) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=made)
@@ -53,9 +52,14 @@ def registry(attendants: Attendants, sweep: Sweep) -> kopf.OperatorRegistry:
     @kopf.on.probe(id="sweep", registry=made)
     async def works(**_: Any) -> int:
         age = round(time.monotonic() - sweep.done_at)
-        if age > STALE_SECONDS:
+        if age > settings.stale:
+            # Of no use: API server or engine do not answer it.
             raise RuntimeError(f"no sweep has ended well for {age} s")
         return age
+
+    @kopf.on.probe(id="volume", registry=made)
+    async def has_room(**_: Any) -> Mapping[str, Any]:
+        return await attendants.on_thread(volume.look, settings.state)
 
     return made
 

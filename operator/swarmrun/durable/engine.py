@@ -37,6 +37,8 @@ THREADS = 64
 """Of a worker, for orchestrations and activities together."""
 
 _TASKHUB = "default"
+_AFTER_CANCEL = 5.0
+"""Seconds for what was cancelled to end (arbitrary)."""
 
 log = logging.getLogger("swarmrun.durable")
 
@@ -213,9 +215,17 @@ class DtsEngine:
         self._workers.append(worker)
         return worker
 
-    def close(self, *, wait: float = 30.0) -> None:
-        """Waits up to `wait` seconds for activities in progress; what is not done then is delivered elsewhere."""
-        _await_stop(_begin_to_stop(self._workers), wait)
+    def close(self, *, cancel: Callable[[], None] | None = None, wait: float = 30.0) -> None:
+        """Waits up to `wait` seconds for activities in progress; what is not done then is given back, to be
+        delivered to another worker, and `cancel` is called to end it here."""
+        workers = list(self._workers)
+        stopping = _begin_to_stop(self._workers)
+        _await_stop(stopping, wait)
+        for worker in workers:
+            worker.give_back()
+        if cancel is not None:
+            cancel()
+        _await_stop(stopping, _AFTER_CANCEL)
         for client in self._clients:
             client.close()
         self._clients.clear()
@@ -320,7 +330,7 @@ def _begin_to_stop(workers: list[Worker]) -> list[threading.Thread]:
     """The SDK's stop() waits without limit, so it runs beside."""
     stopping = [threading.Thread(target=worker.stop, daemon=True) for worker in workers]
     for worker in workers:
-        worker.hush()
+        worker.leave()
     for thread in stopping:
         thread.start()
     workers.clear()
@@ -330,5 +340,5 @@ def _begin_to_stop(workers: list[Worker]) -> list[threading.Thread]:
 def _await_stop(stopping: list[threading.Thread], wait: float) -> None:
     for thread in stopping:
         thread.join(wait)
-        if thread.is_alive():
+        if thread.is_alive() and wait:
             log.info("activities are still running after %.0f s", wait)

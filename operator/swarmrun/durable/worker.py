@@ -46,15 +46,28 @@ class Worker(DurableTaskSchedulerWorker):
     is given back, to be tried again.
     """
 
-    def hush(self) -> None:
-        """For its end: results that nobody takes any more are no news, their work is delivered again later."""
+    _leaving = False
+    _gives_back = False
+
+    def leave(self) -> None:
+        """For its end: no further activity is begun; what is at work may finish. Results that nobody takes any
+        more are no news, their work is delivered again later."""
         self._logger = _silent
+        self._leaving = True
+
+    def give_back(self) -> None:
+        """Whatever activities give from now on is not their result: they are about to be cut off."""
+        self._gives_back = True
 
     def _execute_activity(self, req: pb.ActivityRequest, stub: Any, completionToken: Any) -> None:
-        watched = _Watched(stub)
+        if self._leaving:
+            return self._return_activity(req, stub, completionToken)
+        watched = _Watched(stub, refuses=lambda: self._gives_back)
         super()._execute_activity(req, watched, completionToken)
         if watched.delivered:
-            return
+            return None
+        if self._gives_back:
+            return self._return_activity(req, stub, completionToken)
         failure = pb.TaskFailureDetails(
             errorType="ResultNotDelivered",
             errorMessage=f"activity '{req.name}' ran, but its result could not be delivered: {watched.why}",
@@ -69,6 +82,13 @@ class Worker(DurableTaskSchedulerWorker):
             stub.CompleteActivityTask(response)
         except Exception as exc:  # the engine is out of reach: it delivers again  # noqa: BLE001
             self._logger.warning("no answer for %s#%s: %s", req.name, req.taskId, exc)
+
+    def _return_activity(self, req: pb.ActivityRequest, stub: Any, token: Any) -> None:
+        """To be delivered to another worker at once."""
+        try:
+            stub.AbandonTaskActivityWorkItem(pb.AbandonActivityTaskRequest(completionToken=token))
+        except Exception as exc:  # the engine notices by itself that this worker has gone  # noqa: BLE001
+            self._logger.warning("%s#%s was not given back: %s", req.name, req.taskId, exc)
 
     def _execute_orchestrator(self, req: pb.OrchestratorRequest, stub: Any, completionToken: Any) -> None:
         watched = _Watched(stub)
@@ -85,10 +105,11 @@ class Worker(DurableTaskSchedulerWorker):
 
 
 class _Watched:
-    """A stub that remembers whether anything was delivered through it."""
+    """A stub that remembers whether anything was delivered through it, and delivers nothing while it `refuses`."""
 
-    def __init__(self, stub: Any) -> None:
+    def __init__(self, stub: Any, refuses: Callable[[], bool] = lambda: False) -> None:
         self._stub = stub
+        self._refuses = refuses
         self.delivered = False
         self.why = "it could not be stored"
 
@@ -97,6 +118,8 @@ class _Watched:
 
         def call(request: Any) -> Any:
             try:
+                if self._refuses():
+                    raise RuntimeError("its worker ends")
                 response = method(request)
             except Exception as exc:
                 self.why = helpers.get_qualified_name(type(exc)) + f": {exc}"

@@ -46,29 +46,38 @@ class Finding:
 
 async def probe(client: OpenAIModel) -> list[Finding]:
     """Asks three to four times. Never raises for what the server does; the first hopeless finding ends it."""
-    findings: list[Finding] = []
-    try:
-        reply = await client.turn(_request(1, "Answer with the single word: ready"))
-    except PermissionDenied as exc:
-        return [Finding("reachable", True, client.endpoint), Finding("key", False, exc.message, exc.mend)]
-    except TransientError as exc:
-        hint = exc.mend or "try again later, or check the endpoint"
-        return [Finding("reachable", False, exc.message, hint)]
-    except SwarmRunError as exc:
-        findings += [Finding("reachable", True, client.endpoint), Finding("key", True, "accepted")]
-        return [*findings, Finding("answers", False, exc.message, exc.mend)]
-    findings += [
-        Finding("reachable", True, client.endpoint),
-        Finding("key", True, "accepted"),
-        Finding("answers", True, f"as {reply.model}"),
-        _usage(reply),
-    ]
+    findings, reply = await _first(client)
+    if reply is None:
+        return findings
+    findings.append(_usage(reply))
     with_tools, first = await _tools(client)
     findings.append(with_tools)
     if first is not None and client.profile.reasoning_replay != "none":
         findings.append(await _replay(client, first))
     findings.append(await _json(client))
     return findings
+
+
+async def greet(client: OpenAIModel) -> list[Finding]:
+    """Asks for one word, once: `reachable`, `key`, `answers`. Never raises for what the server does."""
+    return (await _first(client))[0]
+
+
+async def _first(client: OpenAIModel) -> tuple[list[Finding], ModelReply | None]:
+    """No reply: hopeless."""
+    reached = [Finding("reachable", True, client.endpoint)]
+    try:
+        reply = await client.turn(_request(1, "Answer with the single word: ready"))
+    except PermissionDenied as exc:
+        return [*reached, Finding("key", False, exc.message, exc.mend)], None
+    except TransientError as exc:
+        hint = exc.mend or "try again later, or check the endpoint"
+        return [Finding("reachable", False, exc.message, hint)], None
+    except SwarmRunError as exc:
+        answers = Finding("answers", False, exc.message, exc.mend)
+        return [*reached, Finding("key", True, "accepted"), answers], None
+    answers = Finding("answers", True, f"as {reply.model}")
+    return [*reached, Finding("key", True, "accepted"), answers], reply
 
 
 def _usage(reply: ModelReply) -> Finding:

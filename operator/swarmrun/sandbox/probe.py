@@ -9,24 +9,13 @@ import secrets
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from swarmrun.findings import Finding
 from swarmrun.sandbox import bubblewrap, cgroups
 
 MIN_GIT = (2, 38)
 """`git merge-tree --write-tree` appeared in 2.38."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's answer. `problem` keeps runs from working, `warning` makes them less safe."""
-
-    name: str
-    level: Literal["ok", "warning", "problem"]
-    message: str
-    mend: str = ""
 
 
 def check(*, proc: Path = Path("/proc")) -> list[Finding]:

@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
+import json
 from typing import Any
 
+import helm_python
+import kubernetes_validate
 import pytest
-import yaml
+from rendering import CHART, CLASSES, DTS, EVERYTHING, ROOT, SETS, env, files, merged, of_kind, pods, rendered
 
-ROOT = Path(__file__).parents[3]
-CHART = ROOT / "charts/swarmrun"
-DTS = {
-    "engine.type": "dts",
-    "engine.dts.endpoint": "https://hub.northeurope.durabletask.io",
-    "artifacts.url": "az://runs/prod",
-    "masterKey.existingSecret": "swarmrun",
-    "azure.workloadIdentity.enabled": "true",
-    "azure.workloadIdentity.clientId": "0-0",
-}
-VALUES: dict[str, dict[str, str]] = {
-    "default": {},
-    "dts": DTS,
-    "dts with autoscaling": {**DTS, "worker.autoscaling.enabled": "true"},
-    "two namespaces": {"watchNamespaces": "{team-a,team-b}"},
-    "bare": {"persistence.enabled": "false", "policies.enabled": "false", "crds.install": "false"},
-}
+from swarmrun.controller.settings import OperatorSettings
 
-needs_helm = pytest.mark.skipif(not shutil.which("helm"), reason="helm is not installed")
+KUBERNETES = "1.35"
+"""Of the schemas that manifests are held against."""
+OTHERS = {"PodMonitor"}
+"""Kinds that are not Kubernetes' own."""
 
-
-def helm(*values: str, chart: Path = CHART, ok: bool = True) -> str:
-    done = subprocess.run(
-        [
-            "helm",
-            "template",
-            "--kube-version",
-            "1.35",
-            "-n",
-            "swarmrun-system",
-            "swarmrun",
-            str(chart),
-            *values,
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode == 0) is ok, done.stderr or done.stdout
-    return done.stdout if ok else done.stderr
-
-
-def rendered(values: dict[str, str]) -> list[dict[str, Any]]:
-    text = helm(*(f"--set={k}={v}" for k, v in values.items()))
-    return [d for d in yaml.safe_load_all(text) if d]
-
-
-def of_kind(documents: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
-    return [d for d in documents if d["kind"] in kinds]
+every_set = pytest.mark.parametrize("name", SETS)
 
 
 def test_the_chart_s_crds_are_the_generated_ones() -> None:
@@ -65,13 +25,60 @@ def test_the_chart_s_crds_are_the_generated_ones() -> None:
         assert (CHART / "files/crds" / path.name).read_text() == path.read_text(), "run: make crds"
 
 
-@needs_helm
-@pytest.mark.parametrize("name", VALUES)
+@every_set
+def test_every_manifest_fits_kubernetes_own_schema(name: str) -> None:
+    documents = rendered(SETS[name])
+    assert documents
+    for document in documents:
+        if document["kind"] not in OTHERS:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_the_schemas_refuse_what_is_misspelt() -> None:
+    (deployment,) = of_kind(rendered(), "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
+        kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+
+
+@every_set
+def test_helm_s_lint_finds_nothing(name: str) -> None:
+    report = helm_python.lint(CHART, SETS[name], strict=True, kube_version="v1.35.0")
+    assert not report["errors"]
+    # An icon is all that it misses.
+    assert not [m for m in report["messages"] if m["severity"] > 1]
+
+
+@every_set
+def test_no_object_is_rendered_twice_and_each_is_told_apart_from_another_release(name: str) -> None:
+    def identities(release: str) -> list[tuple[str, str, str]]:
+        return [
+            (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"])
+            for d in rendered(SETS[name], release=release)
+            # A namespace's runs belong to one release, and so does the account that reads them.
+            if d["kind"] != "CustomResourceDefinition" and d["metadata"]["name"] != "swarmrun-reader"
+        ]
+
+    here = identities("swarmrun-a")
+    assert len(here) == len(set(here))
+    assert not set(here) & set(identities("swarmrun-b"))
+
+
+@every_set
+def test_nothing_is_random_or_looked_up(name: str) -> None:
+    assert files(SETS[name]) == files(SETS[name])
+    for template in CHART.glob("templates/**/*"):
+        if template.is_file():
+            words = template.read_text().replace("{{-", "{{").split("{{")[1:]
+            code = " ".join(w.split("}}")[0] for w in words)
+            assert not {"lookup", "randAlphaNum", "randAlpha", "uuidv4", "genCA", "now"} & set(code.split())
+
+
+@every_set
 def test_the_operator_may_neither_read_secrets_nor_run_commands_in_pods(name: str) -> None:
-    documents = rendered(VALUES[name])
-    roles = of_kind(documents, "ClusterRole", "Role")
+    roles = of_kind(rendered(SETS[name]), "ClusterRole", "Role")
     operators = [r for r in roles if not r["metadata"]["name"].endswith(("view", "edit", "approve"))]
-    assert operators
+    assert operators or name == "bare"
     for role in operators:
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
@@ -83,11 +90,10 @@ def test_the_operator_may_neither_read_secrets_nor_run_commands_in_pods(name: st
                 assert set(rule["verbs"]) <= {"get", "list", "watch"}
 
 
-@needs_helm
-@pytest.mark.parametrize("name", VALUES)
+@every_set
 def test_the_operator_s_pods_pass_the_restricted_standard(name: str) -> None:
-    for deployment in of_kind(rendered(VALUES[name]), "Deployment"):
-        spec = deployment["spec"]["template"]["spec"]
+    for pod in pods(rendered(SETS[name])).values():
+        spec = pod["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
@@ -95,22 +101,48 @@ def test_the_operator_s_pods_pass_the_restricted_standard(name: str) -> None:
             assert context["readOnlyRootFilesystem"] is True
             assert context["allowPrivilegeEscalation"] is False
             assert context["capabilities"] == {"drop": ["ALL"]}
-            assert {"startupProbe", "livenessProbe"} <= container.keys()
 
 
-@needs_helm
+@every_set
+def test_what_a_pod_is_told_by_environment_is_what_the_operator_reads(name: str) -> None:
+    for owner, pod in pods(rendered(SETS[name])).items():
+        given = env(pod)
+        if not owner.endswith("check-network"):
+            settings = OperatorSettings.read(given)
+            assert settings.engine == ("dts" if "dts" in name else "embedded")
+
+
+@every_set
+def test_selectors_tell_deployments_and_tests_apart(name: str) -> None:
+    documents = rendered(SETS[name])
+    made = pods(documents)
+    for deployment in of_kind(documents, "Deployment"):
+        wanted = deployment["spec"]["selector"]["matchLabels"].items()
+        fitting = [owner for owner, pod in made.items() if wanted <= pod["metadata"]["labels"].items()]
+        assert fitting == [deployment["metadata"]["name"]]
+    services = of_kind(documents, "Service")
+    assert {s["metadata"]["name"].rpartition("-")[2] for s in services} == {"probes", "read"}
+    for service in services:
+        selects = service["spec"]["selector"].items()
+        chosen = [owner for owner, pod in made.items() if selects <= pod["metadata"]["labels"].items()]
+        assert len(chosen) == 1
+
+
 def test_with_the_embedded_engine_one_pod_does_it_all() -> None:
-    documents = rendered({})
+    documents = rendered()
     (deployment,) = of_kind(documents, "Deployment")
     assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["args"] == ["--role", "all"]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == ["--role", "all"]
+    assert {"startupProbe", "livenessProbe"} <= container.keys()
     (claim,) = of_kind(documents, "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    # One replica and a budget: a node that could never be drained.
+    assert not of_kind(documents, "PodDisruptionBudget", "HorizontalPodAutoscaler")
 
 
-@needs_helm
 def test_with_dts_workers_are_a_deployment_of_their_own_and_hold_the_models_keys_alone() -> None:
-    documents = rendered({**DTS, "modelKeys.existingSecret": "keys"})
+    documents = rendered(merged(DTS, {"modelKeys": {"existingSecret": "keys"}}))
     roles = {
         d["spec"]["template"]["spec"]["containers"][0]["args"][1]: d for d in of_kind(documents, "Deployment")
     }
@@ -119,16 +151,55 @@ def test_with_dts_workers_are_a_deployment_of_their_own_and_hold_the_models_keys
     assert "envFrom" in containers["worker"]
     assert "envFrom" not in containers["controller"]
     for deployment in roles.values():
-        pod = deployment["spec"]["template"]
-        assert pod["metadata"]["labels"]["azure.workload.identity/use"] == "true"
-        # Never one of the other: a selector that takes both would count both.
-        assert deployment["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert labels["azure.workload.identity/use"] == "true"
     assert not of_kind(documents, "PersistentVolumeClaim")
 
 
-@needs_helm
+def test_a_worker_gives_its_work_back_before_the_kubelet_kills_it() -> None:
+    worker = pods(rendered(DTS))["swarmrun-worker"]
+    grace = worker["spec"]["terminationGracePeriodSeconds"]
+    assert 0 < OperatorSettings.read(env(worker)).grace <= grace - 10
+    with pytest.raises(helm_python.HelmValuesError, match="terminationGracePeriodSeconds"):
+        files({"worker": {"terminationGracePeriodSeconds": 20}})
+
+
+def test_workers_scale_on_what_they_have_at_work_and_lose_one_at_a_time() -> None:
+    documents = rendered(SETS["dts with autoscaling"])
+    (scaler,) = of_kind(documents, "HorizontalPodAutoscaler")
+    (metric,) = scaler["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "swarmrun_activities_running"
+    assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": "20"}
+    workers = next(d for d in of_kind(documents, "Deployment") if d["metadata"]["name"] == "swarmrun-worker")
+    # Replicas would be set back at every upgrade.
+    assert "replicas" not in workers["spec"]
+    (budget,) = of_kind(documents, "PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert "minAvailable" not in budget["spec"]
+    labels = workers["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    (by_cpu,) = of_kind(rendered(SETS["dts with autoscaling by cpu"]), "HorizontalPodAutoscaler")
+    assert [m["type"] for m in by_cpu["spec"]["metrics"]] == ["Resource"]
+
+
+def test_prometheus_may_connect_only_where_it_is_wanted() -> None:
+    documents = rendered(
+        {"podMonitor": {"enabled": True, "from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]}}
+    )
+    (monitor,) = of_kind(documents, "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (pod,) = [p for o, p in pods(documents).items() if o == "swarmrun"]
+    assert endpoint["port"] in [p["name"] for p in pod["spec"]["containers"][0]["ports"]]
+
+    def ports(documents: list[dict[str, Any]]) -> set[int]:
+        (policy,) = [p for p in of_kind(documents, "NetworkPolicy") if p["metadata"]["name"] == "swarmrun"]
+        return {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+
+    assert ports(documents) - ports(rendered()) == {8081}
+
+
 def test_a_watch_of_two_namespaces_has_no_rights_elsewhere() -> None:
-    documents = rendered(VALUES["two namespaces"])
+    documents = rendered(SETS["two namespaces"])
     (everywhere,) = [r for r in of_kind(documents, "ClusterRole") if r["metadata"]["name"] == "swarmrun"]
     # Whose a token is and what that one may: asked of the cluster, changes nothing.
     reviews = [["tokenreviews"], ["subjectaccessreviews"]]
@@ -138,97 +209,184 @@ def test_a_watch_of_two_namespaces_has_no_rights_elsewhere() -> None:
     assert {b["metadata"]["namespace"] for b in bound} == {"team-a", "team-b"}
 
 
-@needs_helm
+# ---------------------------------------------------------------- helm test
+
+
+@every_set
+def test_helm_test_looks_as_a_worker_and_from_a_closed_pod(name: str) -> None:
+    documents = rendered(SETS[name])
+    made = pods(documents)
+    worker = next((p for o, p in made.items() if o.endswith("-worker")), next(iter(made.values())))
+    check, closed = (
+        next(p for o, p in made.items() if o.endswith(end)) for end in ("-check", "-check-network")
+    )
+    for pod in (check, closed):
+        assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+        assert pod["spec"]["restartPolicy"] == "Never"
+    assert check["spec"]["containers"][0]["args"] == ["--check", "operator,engine,storage,models"]
+    assert check["spec"]["serviceAccountName"] == worker["spec"]["serviceAccountName"]
+    ignored = {"SWARMRUN_GRACE_SECONDS", "SWARMRUN_PROBES"}
+    assert {k: v for k, v in env(check).items() if k not in ignored} == {
+        k: v for k, v in env(worker).items() if k not in ignored
+    }
+    assert check["spec"]["containers"][0].get("envFrom") == worker["spec"]["containers"][0].get("envFrom")
+    # A volume that one node has at a time is the operator's.
+    assert not [v for v in check["spec"]["volumes"] if "persistentVolumeClaim" in v]
+
+    policies = of_kind(documents, "NetworkPolicy")
+    (around,) = [
+        p
+        for p in policies
+        if p["spec"]["podSelector"]["matchLabels"].items() <= closed["metadata"]["labels"].items()
+    ]
+    assert (around["spec"]["ingress"], around["spec"]["egress"]) == ([], [])
+    assert closed["spec"]["automountServiceAccountToken"] is False
+    assert "env" not in closed["spec"]["containers"][0]
+
+
+def test_a_test_that_pays_nothing_is_to_be_had() -> None:
+    check = pods(rendered({"test": {"models": False}}))["swarmrun-check"]
+    assert check["spec"]["containers"][0]["args"] == ["--check", "operator,engine,storage"]
+
+
+# ---------------------------------------------------------------- certificates and proxies
+
+
+def test_without_proxies_and_authorities_nothing_is_said_of_them() -> None:
+    for pod in pods(rendered()).values():
+        assert not {n for n in env(pod) if "proxy" in n.lower() or "CA_BUNDLE" in n}
+        assert "ca-bundle" not in [v["name"] for v in pod["spec"].get("volumes", [])]
+
+
+@pytest.mark.parametrize("name", ["everything, embedded", "everything, dts"])
+def test_the_house_s_authorities_and_proxies_reach_every_pod_that_goes_out(name: str) -> None:
+    for owner, pod in pods(rendered(SETS[name])).items():
+        if owner.endswith("check-network"):
+            continue
+        given = env(pod)
+        (mount,) = [m for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "ca-bundle"]
+        assert given["SWARMRUN_CA_BUNDLE"] == f"{mount['mountPath']}/house.pem"
+        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+            assert given[variable] == given[variable.lower()]
+        spared = given["NO_PROXY"].split(",")
+        assert {"$(KUBERNETES_SERVICE_HOST)", ".svc", ".cluster.local", "10.0.0.0/8", ".example.com"} <= {
+            *spared
+        }
+
+
+# ---------------------------------------------------------------- refused
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (("--set=engine.typ=dts",), "engine"),
-        (("--set=engine.type=redis",), "engine.type"),
-        (("--set=engine.type=dts",), "endpoint"),
-        (tuple(f"--set={k}={v}" for k, v in DTS.items() if k != "artifacts.url"), "artifacts.url"),
-        (tuple(f"--set={k}={v}" for k, v in DTS.items() if k != "masterKey.existingSecret"), "masterKey"),
-        (("--set=serviceAccount.create=false",), "serviceAccount.name"),
+        ({"engine": {"typ": "dts"}}, "typ"),
+        ({"engine": {"type": "redis"}}, "engine.type"),
+        ({"engine": {"type": "dts"}}, "endpoint"),
+        ({k: v for k, v in DTS.items() if k != "artifacts"}, "artifacts.url"),
+        ({k: v for k, v in DTS.items() if k != "masterKey"}, "masterKey"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"azure": {"workloadIdentity": {"enabled": True}}}, "clientId"),
+        ({"persistence": {"enabled": "no"}}, "persistence.enabled"),
+        ({"worker": {"replicas": "two"}}, "worker.replicas"),
+        ({"threads": 8}, "threads"),
+        ({"proxy": {"https": "proxy.example.com"}}, "proxy.https"),
+        ({"podMonitor": {"interval": "often"}}, "podMonitor.interval"),
+        ({"caBundle": {"secret": "house"}}, "secret"),
+        ({"artifacts": {"url": "https://x.blob.core.windows.net/runs"}}, "artifacts.url"),
+        (
+            merged(DTS, {"worker": {"autoscaling": {"enabled": True, "activitiesPerWorker": 0}}}),
+            "activitiesPerWorker or targetCPU",
+        ),
     ],
 )
-def test_values_that_cannot_work_are_refused_by_name(values: tuple[str, ...], words: str) -> None:
-    assert words in helm(*values, ok=False).replace("/", ".")
+def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(helm_python.HelmError) as refused:
+        files(values)
+    assert words in str(refused.value).replace("/", ".")
 
 
-@needs_helm
+def test_every_value_has_a_type_and_no_object_takes_unknown_keys() -> None:
+    """Of the chart's own objects; what is passed on to Kubernetes is Kubernetes' to check."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    passed_on = {
+        "global",
+        "resources",
+        "podLabels",
+        "podAnnotations",
+        "nodeSelector",
+        "affinity",
+        "annotations",
+        "labels",
+    }
+
+    def check(values: dict[str, Any], known: dict[str, Any], at: str) -> None:
+        assert known["additionalProperties"] is False, at
+        assert values.keys() <= known["properties"].keys(), at
+        for key, value in values.items():
+            told = known["properties"][key]
+            told = schema["definitions"][told["$ref"].rsplit("/", 1)[1]] if "$ref" in told else told
+            assert "type" in told or "enum" in told, f"{at}.{key}"
+            if isinstance(value, dict) and key not in passed_on:
+                check(value, told, f"{at}.{key}")
+
+    with helm_python.Chart.load(CHART) as chart:
+        check(chart.values, schema, "values")
+
+
+# ---------------------------------------------------------------- notes
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "not_these"),
+    [
+        (
+            {},
+            ["helm test swarmrun -n swarmrun-system --logs", "kubectl get swarmruns -n default -w"],
+            ["WARNING", "crds/"],
+        ),
+        (SETS["two namespaces"], ["kubectl get swarmruns -n team-a -w", "of team-a, team-b"], []),
+        (
+            SETS["bare"],
+            ["kubectl apply --server-side -f crds/", "persistence is off", "networkPolicy is off"],
+            [],
+        ),
+        (DTS, ["auth.type=entra", "engine dts"], ["persistence is off"]),
+        (EVERYTHING, ["auth.env=…    # a key of Secret keys"], ["entra"]),
+        (SETS["dts with autoscaling"], ["pods/*/swarmrun_activities_running"], []),
+    ],
+)
+def test_the_notes_say_the_next_command(
+    values: dict[str, Any], words: list[str], not_these: list[str]
+) -> None:
+    notes = files(values)["NOTES.txt"]
+    for word in words:
+        assert word in notes
+    for word in not_these:
+        assert word not in notes
+
+
+# ---------------------------------------------------------------- the chart of classes
+
+
+def test_classes_are_rendered_as_they_are_given() -> None:
+    values = {"classes": {"standard": {"models": {"standard": {"model": "m"}}}}}
+    (cls,) = rendered(values, chart=CLASSES)
+    assert (cls["kind"], cls["metadata"]["name"]) == ("SwarmClass", "standard")
+    assert cls["spec"] == values["classes"]["standard"]
+    assert "kubectl get swarmclasses" in files(values, chart=CLASSES)["NOTES.txt"]
+    assert rendered({}, chart=CLASSES) == []
+    with pytest.raises(helm_python.HelmError, match="models"):
+        files({"classes": {"a": {"default": True}}}, chart=CLASSES)
+    report = helm_python.lint(CLASSES, values, strict=True)
+    assert not report["errors"]
+
+
 def test_what_is_kept_is_kept_from_helm_and_from_argo_cd() -> None:
     kept = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
     kinds = ("CustomResourceDefinition", "PersistentVolumeClaim")
-    documents = of_kind(rendered({}), *kinds)
+    documents = of_kind(rendered(), *kinds)
     assert len(documents) == 3
     assert all(d["metadata"]["annotations"] == kept for d in documents)
-    for document in of_kind(rendered({"crds.keep": "false", "persistence.keep": "false"}), *kinds):
+    for document in of_kind(rendered({"crds": {"keep": False}, "persistence": {"keep": False}}), *kinds):
         assert "annotations" not in document["metadata"]
-
-
-@needs_helm
-def test_nothing_is_random_or_looked_up() -> None:
-    assert helm() == helm()
-    assert not [t for t in CHART.glob("templates/*") if "lookup " in t.read_text()]
-
-
-@needs_helm
-def test_classes_are_rendered_as_they_are_given() -> None:
-    text = helm("--set=classes.standard.models.standard.model=m", chart=ROOT / "charts/swarmrun-classes")
-    (cls,) = [d for d in yaml.safe_load_all(text) if d]
-    assert (cls["kind"], cls["metadata"]["name"]) == ("SwarmClass", "standard")
-    assert "models" in helm("--set=classes.a.default=true", chart=ROOT / "charts/swarmrun-classes", ok=False)
-
-
-@needs_helm
-@pytest.mark.parametrize("name", VALUES)
-def test_the_read_interface_is_reached_by_the_proxy_of_one_service_port_alone(name: str) -> None:
-    documents = rendered(VALUES[name])
-    (service,) = of_kind(documents, "Service")
-    (pod,) = [
-        d["spec"]["template"]
-        for d in of_kind(documents, "Deployment")
-        if service["spec"]["selector"].items() <= d["spec"]["template"]["metadata"]["labels"].items()
-    ]
-    (container,) = pod["spec"]["containers"]
-    (port,) = [p for p in container["ports"] if p["name"] == service["spec"]["ports"][0]["targetPort"]]
-    assert {"name": "SWARMRUN_READ_PORT", "value": str(port["containerPort"])} in container["env"]
-    policies = of_kind(documents, "NetworkPolicy")
-    assert [p["spec"]["ingress"] for p in policies] == [
-        [{"ports": [{"port": port["containerPort"], "protocol": "TCP"}]}]
-    ]
-    (role,) = [r for r in of_kind(documents, "Role") if "services/proxy" in r["rules"][0]["resources"]]
-    (rule,) = role["rules"]
-    assert (rule["verbs"], rule["resourceNames"]) == (["get"], ["http:swarmrun-read:read"])
-    assert role["metadata"]["namespace"] == "swarmrun-system"
-
-
-@needs_helm
-def test_a_reader_s_account_may_get_runs_and_nothing_else() -> None:
-    documents = rendered(VALUES["two namespaces"])
-    accounts = [a for a in of_kind(documents, "ServiceAccount") if a["metadata"]["name"] == "swarmrun-reader"]
-    assert {a["metadata"]["namespace"] for a in accounts} == {"team-a", "team-b"}
-    bound = {
-        b["roleRef"]["name"]
-        for b in of_kind(documents, "RoleBinding", "ClusterRoleBinding")
-        if any(s["name"] == "swarmrun-reader" for s in b["subjects"])
-    }
-    (role,) = [r for r in of_kind(documents, "ClusterRole") if {r["metadata"]["name"]} == bound]
-    assert role["rules"] == [{"apiGroups": ["swarmrun.dev"], "resources": ["swarmruns"], "verbs": ["get"]}]
-    # Its tokens are the only ones that a viewer gets at.
-    for rule in (r for d in of_kind(documents, "ClusterRole", "Role") for r in d["rules"]):
-        if "serviceaccounts/token" in rule["resources"]:
-            assert (rule["resourceNames"], rule["verbs"]) == (["swarmrun-reader"], ["create"])
-
-
-@needs_helm
-def test_without_the_read_interface_nothing_of_it_is_left() -> None:
-    documents = rendered({"readInterface.enabled": "false", "watchNamespaces": "{team-a}"})
-    assert not of_kind(documents, "Service")
-    (deployment,) = of_kind(documents, "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert {"name": "SWARMRUN_READ_PORT", "value": "0"} in container["env"]
-    assert "read" not in {p["name"] for p in container["ports"]}
-    rules = [r for d in of_kind(documents, "ClusterRole", "Role") for r in d["rules"]]
-    reviews = {"tokenreviews", "subjectaccessreviews", "serviceaccounts/token", "services/proxy"}
-    assert not [r for r in rules if reviews & set(r["resources"])]
-    assert [p["spec"]["ingress"] for p in of_kind(documents, "NetworkPolicy")] == [[]]

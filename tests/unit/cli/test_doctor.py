@@ -16,6 +16,7 @@ import pytest
 from swarmrun.cassette.format import Cassette
 from swarmrun.cassette.server import CassetteServer
 from swarmrun.cli import findings
+from swarmrun.models import tiers
 
 MODELS = Path(__file__).parents[1] / "models" / "conftest.py"
 CALL = [("c1", "report_number", '{"number": 7}')]
@@ -94,7 +95,7 @@ def test_a_server_that_is_not_there_is_a_problem(cli: Any) -> None:
 def test_a_server_that_says_nothing_is_not_waited_for_for_long(
     cli: Any, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(tiers, "PROBE_SECONDS", 0.3)
     server.play(server.silence())
     done = cli("doctor", "--probe", "--model", "m", "--endpoint", server.url)
     assert done.code == 1

@@ -271,6 +271,40 @@ def test_an_activity_cut_off_by_closing_is_delivered_again_and_not_recorded_as_f
     assert lab.wait(instance).get_output() == "second time"
 
 
+def test_a_worker_of_many_that_ends_finishes_what_it_can_and_gives_back_the_rest(lab, until):
+    begun, go = threading.Event(), threading.Event()
+    bridge = Bridge()
+
+    def both(ctx, _):
+        return (yield task.when_all([ctx.call_activity("short"), ctx.call_activity("long")]))
+
+    def short(ctx, _):
+        assert go.wait(10)
+        return "by the first"
+
+    async def endless():
+        begun.set()
+        await asyncio.sleep(3600)
+
+    lab.open([])
+    first, second = (DtsEngine(f"unix:{lab.engine.serve()}") for _ in range(2))
+    first.start_worker([both], {"short": short, "long": lambda ctx, _: bridge.run(endless())})
+    instance = lab.start("both")
+    assert begun.wait(10)
+    ending = threading.Thread(target=lambda: first.close(cancel=bridge.close, wait=2))
+    try:
+        ending.start()
+        go.set()
+        second.start_worker([both], {"long": lambda ctx, _: "by the second"})
+        assert lab.wait(instance).get_output() == ["by the first", "by the second"]
+    finally:
+        bridge.close()
+        ending.join(20)
+        second.close(wait=2)
+    ending.join(20)
+    second.close(wait=2)
+
+
 # ---------------------------------------------------------------- failures, replay, engines
 
 

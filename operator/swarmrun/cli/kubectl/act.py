@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Callable
@@ -190,6 +189,8 @@ def _say(
 
 
 async def _heard(cluster: Cluster, run: SwarmRun, said: Word, patience: int) -> SwarmRun:
+    import asyncio
+
     from swarmrun.api.status import SwarmRunStatus
     from swarmrun.errors import RemoteUnavailable
 

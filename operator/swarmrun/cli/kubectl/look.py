@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -192,6 +192,8 @@ def wait(
     output: ErrorsOption = Output.TEXT,
 ) -> None:
     """Wait until a run has ended, telling what happens. The exit code is the run's: 0, 1, 3 cancelled, 4 budget."""
+    import asyncio
+
     from swarmrun.api.printable import one_line
     from swarmrun.api.status import SwarmRunStatus
     from swarmrun.cli.events import events
@@ -230,8 +232,6 @@ def wait(
 
 def patience_of(text: str) -> int:
     """Seconds. Raises InvalidResource."""
-    import re
-
     from swarmrun.api.base import seconds
     from swarmrun.errors import InvalidResource
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -66,6 +65,8 @@ def chosen(ctx: typer.Context, options: Options) -> Options:
 
 def in_cluster(ctx: typer.Context, options: Options, work: Callable[[Cluster], Awaitable[T]]) -> T:
     """Runs `work` on the cluster that the options name. Raises InvalidResource where there is none."""
+    import asyncio
+
     from swarmrun.cli.kubectl.cluster import Cluster, explained
     from swarmrun.errors import PermissionDenied
     from swarmrun.kube.api import KubeApi
@@ -93,21 +94,23 @@ def _namespace(config: str, context: str) -> str:
     """The context's, inside a Pod its own, else `default`."""
     if not config:
         return SERVICE_ACCOUNT.read_text().strip() if SERVICE_ACCOUNT.exists() else "default"
+    import yaml
     from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
     from swarmrun.errors import InvalidResource
 
     try:
         contexts, current = list_kube_config_contexts(config)
-    except (ConfigException, OSError) as exc:
+    except (ConfigException, OSError, yaml.YAMLError) as exc:
         raise InvalidResource(
             f"the kubeconfig {config} cannot be read: {exc}", mend="--kubeconfig FILE"
         ) from exc
     wanted = context or (current or {}).get("name", "")
-    for one in contexts or []:
+    known: list[Any] = list(contexts or [])
+    for one in known:
         if one["name"] == wanted:
             return one.get("context", {}).get("namespace") or "default"
-    names = ", ".join(one["name"] for one in contexts or [])
+    names = ", ".join(one["name"] for one in known)
     raise InvalidResource(
         f"the kubeconfig {config} has no context {wanted!r}", mend=f"known: {names or 'none'}"
     )

@@ -45,12 +45,12 @@ def shown(store: Artifacts, places: list[Place]) -> Iterator[dict[str, Any]]:
     for time, key in places:
         match = _KEY.fullmatch(key)
         assert match
-        turn = key.rpartition("/")[0]
+        turn, role, task = key.rpartition("/")[0], match["role"], match["task"]
         try:
             if turn not in replies:
                 replies[turn] = json.loads(store.get(f"{turn}/reply.json"))
             if match["call"] is None:
-                lines = turn_lines(*match.group("role", "task", "attempt"), int(match["turn"]), replies[turn])
+                lines = turn_lines(role, task, match["attempt"], int(match["turn"]), replies[turn])
             else:
                 call = next(
                     (c for c in replies[turn].get("calls", []) if c.get("index") == int(match["call"])), {}
@@ -61,8 +61,8 @@ def shown(store: Artifacts, places: list[Place]) -> Iterator[dict[str, Any]]:
         yield {
             "id": key,
             "time": time,
-            "role": match["role"],
-            "task": match["task"],
+            "role": role,
+            "task": task,
             "attempt": int(match["attempt"]),
             "turn": int(match["turn"]),
             "lines": lines,

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples/argocd"
 CHARTS = ("charts/swarmrun", "charts/swarmrun-classes")
-PATIENCE = 90.0
+PATIENCE = 120.0
 """Seconds. Argo CD looks at its repositories every few seconds in a cluster for tests, every three minutes else."""
 
 REFRESH = "argocd.argoproj.io/refresh"
@@ -121,7 +121,7 @@ class Application:
         finalizers = [FINALIZER] if cascade else []
         patch = json.dumps({"metadata": {"finalizers": finalizers}})
         self.kubectl("patch", "application", self.name, "--type=merge", "-p", patch)
-        self.kubectl("delete", "application", self.name, "--timeout=90s")
+        self.kubectl("delete", "application", self.name, "--timeout=120s")
         self.close()
 
     def close(self) -> None:

@@ -141,6 +141,19 @@ class Shop:
 
     # ------------------------------------------------------------ looking
 
+    def found(self, name: str) -> dict[str, Any]:
+        """The run; empty while there is none."""
+        return json.loads(self.kubectl("get", "swarmrun", name, "--ignore-not-found", "-o=json") or "{}")
+
+    def outage(self, name: str) -> None:
+        """Waits until the run's agent works, and waits for its model."""
+
+        def waits() -> bool:
+            agents = self.found(name).get("status", {}).get("agents", [])
+            return any("next try" in agent.get("message", "") for agent in agents)
+
+        self.kubectl.until(waits, within=120)
+
     def started(self, name: str) -> tuple[str, ...]:
         """Everything that a second start of this run would change."""
         body = self.kubectl.run(name)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from argo import Application, quiet
+from argo import PATIENCE, Application, quiet
 
 pytestmark = [
     pytest.mark.cluster,
@@ -43,6 +43,10 @@ def say(shop: Any, run: str, word: str, value: str = "") -> None:
 def annotations(shop: Any, run: str) -> dict[str, str]:
     found = shop.kubectl.run(run)["metadata"]["annotations"]
     return {k.removeprefix("swarmrun.dev/"): v for k, v in found.items() if k.startswith("swarmrun.dev/")}
+
+
+def pods(shop: Any, run: str) -> list[str]:
+    return shop.kubectl("get", "pods", "-l", f"swarmrun.dev/run={run}", "-o", "name").split()
 
 
 def test_chart_and_classes_stay_in_sync_when_everything_is_looked_at_anew(shop: Any) -> None:
@@ -92,7 +96,7 @@ def test_an_approval_by_annotation_is_not_reverted(shop: Any) -> None:
 def test_whatever_argo_cd_does_a_run_at_work_goes_on_as_the_same(shop: Any) -> None:
     """Its model does not answer, so it works for as long as the test wants."""
     application = shop.runs("busy", shop.run("busy", task="outage", budget=BUDGET))
-    shop.kubectl.until(lambda: shop.kubectl.reason("busy") == "WaitingForModel", within=120)
+    shop.outage("busy")
     application.until("Progressing")
     begun = shop.started("busy")
     assert len(begun) == 4, begun
@@ -114,12 +118,11 @@ def test_whatever_argo_cd_does_a_run_at_work_goes_on_as_the_same(shop: Any) -> N
     assert shop.kubectl.run("busy")["metadata"]["generation"] == generation + 2
     application.until("Progressing")
 
-    before = shop.system("get", "pods", "-o", "name")
     shop.applications["operator"].change(podAnnotations={"upgraded": "yes"})
-    shop.kubectl.until(lambda: shop.system("get", "pods", "-o", "name") != before)
-    shop.applications["operator"].until("Healthy")
-    shop.kubectl.until(lambda: shop.kubectl.reason("busy") == "WaitingForModel")
-
+    upgraded = "jsonpath={.items[*].metadata.annotations.upgraded}"
+    shop.kubectl.until(lambda: shop.system("get", "pods", "-o", upgraded) == "yes", within=180)
+    shop.applications["operator"].until("Healthy", within=180)
+    application.until("Progressing")
     assert shop.started("busy") == begun
     say(shop, "busy", "cancel", "enough")
     application.until("Healthy")
@@ -146,9 +149,7 @@ def test_a_cluster_rebuilt_from_git_does_not_run_a_published_run_again(shop: Any
     shop.kubectl("delete", "swarmrun", "again")
 
     def rebuilt() -> dict[str, Any] | None:
-        found = json.loads(
-            shop.kubectl("get", "swarmruns", "again", "--ignore-not-found", "-o", "json") or "{}"
-        )
+        found = shop.found("again")
         over = found.get("status", {}).get("phase") == "Succeeded"
         return found if over and found["metadata"]["uid"] != first["metadata"]["uid"] else None
 
@@ -168,22 +169,22 @@ def test_a_mistyped_field_is_refused_by_name_with_server_side_apply(shop: Any) -
         lambda: "paralelism" in json.dumps(found := application.status().get("operationState", {})) and found
     )
     assert message["phase"] != "Succeeded"
-    assert not shop.kubectl("get", "swarmruns", "typo", "--ignore-not-found")
+    assert not shop.found("typo")
 
 
 def test_a_run_that_goes_from_git_goes_from_the_cluster(shop: Any) -> None:
     both = [shop.run(name, task="outage") for name in ("goes", "stays")]
     application = shop.runs("pruned", *both)
     for name in ("goes", "stays"):
-        shop.kubectl.until(lambda name=name: shop.kubectl.reason(name) == "WaitingForModel", within=180)
+        shop.kubectl.until(lambda name=name: pods(shop, name), within=180)
     shop.repository.push({"pruned/goes.yaml": None})
-    shop.kubectl("wait", "--for=delete", "swarmrun/goes", "--timeout=60s")
-    shop.kubectl("wait", "--for=delete", "pod", "-l", "swarmrun.dev/run=goes", "--timeout=60s")
-    assert shop.kubectl.reason("stays") == "WaitingForModel"
+    shop.kubectl.until(lambda: not shop.found("goes"), within=PATIENCE)
+    shop.kubectl.until(lambda: not pods(shop, "goes"))
+    assert "deletionTimestamp" not in shop.found("stays")["metadata"]
     # Deleted with everything: nothing holds it up, and nothing of the run is left.
     application.delete(cascade=True)
-    assert not shop.kubectl("get", "swarmruns", "stays", "--ignore-not-found")
-    shop.kubectl("wait", "--for=delete", "pod", "-l", "swarmrun.dev/run=stays", "--timeout=60s")
+    assert not shop.found("stays")
+    shop.kubectl.until(lambda: not pods(shop, "stays"))
 
 
 def test_the_operator_goes_with_its_application_and_the_runs_state_stays(shop: Any) -> None:
