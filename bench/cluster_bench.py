@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 sys.path.insert(0, str(ROOT / "tests" / "e2e" / "cluster"))
 
 import scenes  # noqa: E402
+from all import table  # noqa: E402
 from figures import Operator  # noqa: E402
 from kubectl import RESTRICTED, RUNS, SANDBOX, Kubectl, Release  # noqa: E402
 from run_bench import figure  # noqa: E402
@@ -263,8 +264,9 @@ def main(*wanted: str) -> None:
         bench.prepare()
         figures: list[dict[str, Any]] = []
         for name in wanted or PARTS:
-            figures += PARTS[name](bench)
-            print(f"{name} measured", file=sys.stderr, flush=True)
+            measured = PARTS[name](bench)
+            print(table(measured), file=sys.stderr, flush=True)  # should a later part fail
+            figures += measured
     json.dump(figures, sys.stdout, indent=1)
     print()
 
