@@ -286,6 +286,8 @@ class Call(AgentRef):
     box: BoxRef | None = None
     poisoned: bool = False
     """It ended its sandbox twice: it is not run again but told as an error."""
+    shown: str = Field(default="", exclude=True)
+    """The call in short, for the preview of this input."""
 
 
 class Called(StepModel):
@@ -296,6 +298,8 @@ class Called(StepModel):
     preview: str = ""
     repeated: int = 1
     """How often the very same call was made in a row, this one included."""
+    told: str = Field(default="", exclude=True)
+    """What the model was told. Stays in the worker: histories hold its head, as a preview."""
 
 
 class TakeCheckpoint(AgentRef):
@@ -434,6 +438,8 @@ class Sample(RunRef):
 class Sampled(StepModel):
     artifact: str
     usage: UsageRecord
+    told: str = Field(default="", exclude=True)
+    """The answers in short; stays in the worker, as `Called.told` does."""
 
 
 class Tally(RunRef):

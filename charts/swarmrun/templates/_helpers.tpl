@@ -147,6 +147,15 @@ spec:
         - {name: SWARMRUN_READ_PORT, value: {{ $.Values.readInterface.enabled | ternary "8082" "0" | quote }}}
         - {name: SWARMRUN_WORKER_THREADS, value: {{ $.Values.threads | quote }}}
         - {name: SWARMRUN_LOG, value: {{ $.Values.logLevel }}}
+        - {name: SWARMRUN_LOG_FORMAT, value: {{ $.Values.logFormat }}}
+        - {name: SWARMRUN_METRICS_PORT, value: {{ $.Values.metrics.enabled | ternary "8081" "0" | quote }}}
+        {{- with $.Values.tracing.endpoint }}
+        - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+        {{- with $.Values.tracing.headersSecret }}
+        - name: OTEL_EXPORTER_OTLP_HEADERS
+          valueFrom: {secretKeyRef: {name: {{ . }}, key: headers}}
+        {{- end }}
+        {{- end }}
         {{- if eq .role "worker" }}
         # What is left of the Pod's grace is for cutting off and giving back.
         - {name: SWARMRUN_GRACE_SECONDS, value: {{ sub .grace 15 | quote }}}
@@ -174,7 +183,9 @@ spec:
         {{- if and $.Values.readInterface.enabled (ne .role "worker") }}
         - {name: read, containerPort: 8082}
         {{- end }}
+        {{- if $.Values.metrics.enabled }}
         - {name: metrics, containerPort: 8081}
+        {{- end }}
       # An engine reads its whole file when it begins.
       startupProbe:
         httpGet: {path: /healthz, port: probes}

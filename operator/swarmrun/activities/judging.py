@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swarmrun.activities.records import key_of
+from swarmrun.activities.records import as_json, key_of
 from swarmrun.activities.world import BYTES_PER_TOKEN, RunWorld, reserve, reserve_money
 from swarmrun.agents import briefs
 from swarmrun.agents.roles import role
@@ -52,7 +52,9 @@ def sample(world: RunWorld, given: Sample) -> Sampled:
                 reason="NoJudgement",
             )
         world.put(place, {"value": value, "usage": world.usage("judge", reply.usage).model_dump()})
-    return Sampled(artifact=place, usage=UsageRecord.model_validate(world.get(place)["usage"]))
+    answer = world.get(place)
+    told = as_json(answer["value"])
+    return Sampled(artifact=place, usage=UsageRecord.model_validate(answer["usage"]), told=told)
 
 
 def tally(world: RunWorld, given: Tally) -> Tallied:

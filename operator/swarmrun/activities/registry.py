@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,8 +21,11 @@ from swarmrun.activities import (
     sandboxes,
     turns,
 )
+from swarmrun.activities.observed import Observed
 from swarmrun.activities.world import RunWorld, Worlds
 from swarmrun.errors import BadModelOutput, SandboxLost, SwarmRunError, TransientError
+from swarmrun.observability.previews import preview
+from swarmrun.observability.secrets import held
 from swarmrun.ports import Usage
 from swarmrun.steps import Failed
 
@@ -67,20 +71,20 @@ def activities(worlds: Worlds) -> dict[str, Activity]:
 def _activity(name: str, worlds: Worlds, model: type[steps.RunRef], body: Body) -> Activity:
     def run(_context: Any, given: Any) -> dict[str, Any]:
         world = None
-        try:
-            wanted = model.model_validate(given)
-            world = worlds(wanted.run)
-            return {"ok": body(world, wanted).model_dump(mode="json")}
-        except SwarmRunError as exc:
-            return {
-                "failed": failed(exc, world, PAYS.get(name) or given.get("role", "")).model_dump(mode="json")
-            }
-        except ValidationError as exc:
-            log.exception("step %s", name)
-            return {"failed": _bug(name, f"its input does not fit: {exc}").model_dump(mode="json")}
-        except Exception as exc:
-            log.exception("step %s", name)
-            return {"failed": _bug(name, f"{type(exc).__name__}: {exc}").model_dump(mode="json")}
+        with Observed(name) as it:
+            try:
+                wanted = model.model_validate(given)
+                world = worlds(wanted.run)
+                it.begin(world, wanted)
+                return it.ok(body(world, wanted))
+            except SwarmRunError as exc:
+                return it.failed(failed(exc, world, PAYS.get(name) or given.get("role", "")))
+            except ValidationError as exc:
+                log.exception("step %s", name)
+                return it.failed(_bug(name, f"its input does not fit: {exc}"))
+            except Exception as exc:
+                log.exception("step %s", name)
+                return it.failed(_bug(name, f"{type(exc).__name__}: {exc}"))
 
     return run
 
@@ -92,7 +96,8 @@ def failed(exc: SwarmRunError, world: RunWorld | None = None, payer: str = "") -
         usage = world.usage(payer, exc.usage)
     return Failed(
         reason=exc.reason,
-        message=exc.message[:2000],
+        # It may quote what a command printed.
+        message=preview(exc.message, held(os.environ)),
         mend=exc.mend,
         # A useless answer is a failed turn: asked again, the model may do better.
         retryable=exc.retryable or isinstance(exc, BadModelOutput),
@@ -106,6 +111,6 @@ def failed(exc: SwarmRunError, world: RunWorld | None = None, payer: str = "") -
 def _bug(name: str, what: str) -> Failed:
     return Failed(
         reason="InternalError",
-        message=f"step {name}: {what}"[:2000],
+        message=preview(f"step {name}: {what}", held(os.environ)),
         mend="this is a bug of swarmrun: please report it with the log",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from swarmrun.activities import briefs, checks
 from swarmrun.activities.records import (
     StoredReply,
@@ -20,6 +22,9 @@ from swarmrun.agents.tool import ToolContext
 from swarmrun.agents.transcript import BROKEN_AT, TOLD_AT, TurnRecord, assemble, repeated, size_of
 from swarmrun.api.base import legible
 from swarmrun.errors import BadModelOutput, NotFound
+from swarmrun.observability.genai import tool_execution
+from swarmrun.observability.previews import preview
+from swarmrun.observability.secrets import held
 from swarmrun.ports import CallKey, ModelRequest, Profile, ToolCall
 from swarmrun.steps import (
     Call,
@@ -76,18 +81,23 @@ def _done(stored: StoredReply, given: Turn, *, replayed: bool) -> TurnDone:
             CallRef(
                 index=c.index,
                 name=c.name,
-                preview=toolset.preview(c),
+                preview=_shown(c),
                 read_only=c.name in toolset.READ_ONLY and not c.problem,
                 ends=c.name in toolset.ENDS and not c.problem,
             )
             for c in stored.tool_calls()
         ],
-        text=stored.text[:300],
+        text=preview(stored.text, held(os.environ), 300),
         usage=stored.usage,
         notes=[*stored.notes, *(f"{c.name}: {c.problem}" for c in stored.tool_calls() if c.problem)],
         replayed=replayed,
         news_taken=stored.news == given.news,
     )
+
+
+def _shown(call: ToolCall) -> str:
+    """For status, transcript and history: a command may hold anything, a key too."""
+    return preview(toolset.preview(call), held(os.environ))
 
 
 def _told(world: RunWorld, given: Turn, spec: RoleSpec) -> list[str]:
@@ -126,20 +136,24 @@ def tool_call(world: RunWorld, given: Call) -> Called:
         return _poisoned(world, given, key, call)
     if count >= BROKEN_AT:
         text, ok, changed = nudges.broken_off(call.name), False, False
-        shown = toolset.preview(call)
+        shown = _shown(call)
     else:
-        # Without a sandbox (the planner of an empty repository) the tool says what there is instead.
-        box = world.box(given.box) if given.box else None
-        generation = given.box.generation if given.box else 0
-        outcome = world.run(
-            toolset.execute(
-                call,
-                sandbox=box,
-                key=f"{key.path()}/{call.index}/g{generation}",
-                context=context(world, given, spec, client.profile),
+        # A model may call anything; what is counted and traced has a name of ours.
+        name = call.name if call.name in toolset.EXECUTABLE else "unknown"
+        with tool_execution(name, call.call_id, given.role) as answered:
+            # Without a sandbox (the planner of an empty repository) the tool says what there is instead.
+            box = world.box(given.box) if given.box else None
+            generation = given.box.generation if given.box else 0
+            outcome = world.run(
+                toolset.execute(
+                    call,
+                    sandbox=box,
+                    key=f"{key.path()}/{call.index}/g{generation}",
+                    context=context(world, given, spec, client.profile),
+                )
             )
-        )
-        text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, outcome.preview
+            answered(outcome.ok)
+        text, ok, changed, shown = outcome.text, outcome.ok, outcome.changed, _shown(call)
         if count >= TOLD_AT:
             text += "\n\n" + nudges.repeating(call.name, count - 1)
     stored = store_result(
@@ -158,7 +172,7 @@ def tool_call(world: RunWorld, given: Call) -> Called:
     )
     say_result(world, given.box, call, stored)
     # What was done just now counts for the checkpoint, also when an earlier run's text stands.
-    return Called(ok=ok, changed=changed, preview=shown, repeated=count)
+    return Called(ok=ok, changed=changed, preview=shown, repeated=count, told=text)
 
 
 def _in_a_row(world: RunWorld, given: Call, call: ToolCall) -> int:
@@ -193,12 +207,10 @@ def _poisoned(world: RunWorld, given: Call, key: CallKey, call: ToolCall) -> Cal
         world,
         key,
         call.index,
-        StoredResult(
-            call_id=call.call_id, name=call.name, text=text, ok=False, preview=toolset.preview(call)
-        ),
+        StoredResult(call_id=call.call_id, name=call.name, text=text, ok=False, preview=_shown(call)),
     )
     say_result(world, given.box, call, stored)
-    return Called(ok=False, preview=toolset.preview(call))
+    return Called(ok=False, preview=_shown(call), told=text)
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -19,6 +19,7 @@ from swarmrun.git.direct import DirectAccess
 from swarmrun.git.remote import Remote
 from swarmrun.git.repo import RunRepo
 from swarmrun.models.ledger import cost, record, require_prices
+from swarmrun.observability.genai import ObservedModel
 from swarmrun.ports import (
     ArtifactStore,
     EgressRule,
@@ -81,7 +82,8 @@ class RunWorld:
 
     def model(self, role: str) -> tuple[Tier, ModelClient]:
         tier = self.snapshot.roles[AgentRole(role)]
-        return tier, self.model_of(tier)
+        client = self.model_of(tier)
+        return tier, ObservedModel(client, tier.value, lambda usage: cost(usage, client.profile))
 
     def usage(self, role: str, usage: Usage) -> UsageRecord:
         tier, client = self.model(role)

@@ -21,8 +21,8 @@ from typing import Any
 
 from swarmrun.api.base import legible
 from swarmrun.api.printable import printable
-from swarmrun.cassette.secrets import scrub
 from swarmrun.git.command import scrub as without_credentials
+from swarmrun.observability.secrets import scrub
 
 TEXT, ARGUMENTS, RESULT = 4000, 400, 2000
 """Characters that are shown of what was said, of a call's arguments, of its result; the whole is in the artifacts.

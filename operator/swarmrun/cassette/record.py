@@ -20,9 +20,9 @@ from typing import Any
 import httpx
 
 from swarmrun.cassette.request import Api, Asked, read_request
-from swarmrun.cassette.secrets import scrub
 from swarmrun.cassette.server import QuietServer
 from swarmrun.errors import Conflict, InvalidResource
+from swarmrun.observability.secrets import scrub
 
 # Hop-by-hop headers (RFC 9110, 7.6.1), and those that httpx sets itself.
 _NOT_FORWARDED = {

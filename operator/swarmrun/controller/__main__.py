@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -33,17 +32,13 @@ def main() -> None:
     )
     parsed = parser.parse_args()
     trust(os.environ)
-    level = os.environ.get("SWARMRUN_LOG", "INFO").upper()
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
-    for noisy in ("httpx", "httpx2", "agent_framework", "azure", "kopf.objects", "aiohttp.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
     from swarmrun.controller.settings import OperatorSettings
     from swarmrun.errors import SwarmRunError
+    from swarmrun.observability import logs
 
     try:
+        logs.set_up(os.environ)
         settings = OperatorSettings.read(os.environ)
         if parsed.check:
             _check(parsed.check.split(","), settings)

@@ -10,19 +10,24 @@ The only writer of any status. A status is written when it differs from the last
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from swarmrun.api.status import SwarmRunStatus, UsageStatus
+from swarmrun.controller.counted import count
 from swarmrun.controller.happenings import happenings
 from swarmrun.controller.kube import Gone, Kube
 from swarmrun.controller.reconcile import Memory, Outcome, Reconciler, status_of
 from swarmrun.controller.wanted import uid_of
 from swarmrun.errors import SwarmRunError
+from swarmrun.observability import metrics
+from swarmrun.observability.place import Place, at
 
 WRITE_SECONDS = 2.0
 FIGURES_SECONDS = 10.0
@@ -41,6 +46,8 @@ class Attended:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     written_at: float = float("-inf")
+    changed_at: float | None = None
+    """Since when something is known that its status does not show yet."""
 
 
 class Attendants:
@@ -67,12 +74,13 @@ class Attendants:
                 self._leave(uid, known)
             return
         if known is None:
-            known = self.attended[uid] = Attended(Memory(body, status_of(body)))
+            known = self.attended[uid] = Attended(Memory(body, status_of(body)), changed_at=time.monotonic())
             known.task = asyncio.create_task(self._attend(uid, known), name=f"attend-{uid}")
         elif _older(body, known.memory.body):
             return
         # Its own status writes come back too: they change nothing that is asked.
         if _asked(body) != _asked(known.memory.body):
+            known.changed_at = known.changed_at or time.monotonic()
             known.wake.set()
         known.memory.body = body
 
@@ -94,11 +102,19 @@ class Attendants:
 
     async def on_thread(self, function: Any, *arguments: Any) -> Any:
         """A blocking call beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        # What log lines say of the place goes along.
+        inside = partial(contextvars.copy_context().run, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, inside)
 
     # ------------------------------------------------------------ one resource
 
     async def _attend(self, uid: str, attended: Attended) -> None:
+        meta = attended.memory.body["metadata"]
+        # Of this task alone: a task has a context of its own.
+        with at(Place(namespace=meta.get("namespace", ""), name=meta.get("name", ""))):
+            await self._attend_to(uid, attended)
+
+    async def _attend_to(self, uid: str, attended: Attended) -> None:
         while True:
             attended.wake.clear()
             try:
@@ -118,12 +134,16 @@ class Attendants:
 
     async def _look(self, attended: Attended) -> float | None:
         """Looks once; returns the seconds until the next time."""
-        body = attended.memory.body
+        body, began = attended.memory.body, time.monotonic()
         outcome: Outcome = await self.on_thread(self._reconciler.reconcile, attended.memory, self.classes)
         self._let_in()
         before, after = attended.memory.status, outcome.status
         if after != before:
-            apart = FIGURES_SECONDS if standing(after) == standing(before) else WRITE_SECONDS
+            apart = FIGURES_SECONDS
+            if standing(after) != standing(before):
+                apart = WRITE_SECONDS
+                # What the engine has new is seen by looking.
+                attended.changed_at = attended.changed_at or began
             early = attended.written_at + apart - time.monotonic()
             if early > 0:
                 # Not longer than it would rest anyway: what must not wait may come meanwhile.
@@ -131,7 +151,11 @@ class Attendants:
             await self._kube.write_status(body["metadata"], after)
             attended.written_at = time.monotonic()
             attended.memory.status = after
+            if attended.changed_at is not None:  # figures alone are late on purpose
+                metrics.RECONCILE.observe(attended.written_at - attended.changed_at)
+            count(before, after)
             await self._report(body, before, after)
+        attended.changed_at = None
         return outcome.again
 
     async def _report(self, body: Mapping[str, Any], before: SwarmRunStatus, after: SwarmRunStatus) -> None:

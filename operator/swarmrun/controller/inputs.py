@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from swarmrun.api.resolve import Snapshot
+from swarmrun.observability.previews import preview
 from swarmrun.orchestration.inputs import RunInput
 
 
@@ -10,6 +11,7 @@ def run_input(snapshot: Snapshot, *, granted: int = 0) -> RunInput:
     """The decisions' parameters out of the snapshot. `granted`: sandboxes it may hold at once, 0 for no cap."""
     return RunInput(
         run=snapshot.run,
+        preview=preview(snapshot.goal),
         name=snapshot.name,
         namespace=snapshot.namespace,
         generation=snapshot.generation,

@@ -14,6 +14,7 @@ from swarmrun.activities.registry import activities
 from swarmrun.api import GROUP
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.capacity import Capacity
+from swarmrun.controller.gauges import shown, watched
 from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import at_work
@@ -25,6 +26,7 @@ from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import DtsEngine, EmbeddedEngine
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError
 from swarmrun.kube.api import KubeApi
+from swarmrun.observability import exposition, tracing
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
 
@@ -46,6 +48,7 @@ def run(role: Role, settings: OperatorSettings) -> None:
             f"role {role!r} with the embedded engine",
             mend="it has one process: use --role all, or engine dts",
         )
+    tracing.set_up(instance=settings.identity)
     bridge = Bridge()
     engine = _engine(settings)
     worlds: Worlds | None = None
@@ -56,12 +59,13 @@ def run(role: Role, settings: OperatorSettings) -> None:
             worlds.shut()
         bridge.close()
 
+    end_metrics = exposition.serve(settings.metrics_port)
     try:
         worlds = Worlds(
             settings.artifacts, settings.state / "repositories", hands_for(settings, bridge), bridge
         )
         if isinstance(engine, EmbeddedEngine):
-            engine.open()
+            watched(engine.open())
         if role != "controller":
             engine.start_worker([run_orchestration, agent], activities(worlds), threads=settings.threads)
             log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
@@ -74,6 +78,8 @@ def run(role: Role, settings: OperatorSettings) -> None:
             engine.close(cancel=cut_off)
         else:
             engine.close(cancel=cut_off, wait=settings.grace)
+        end_metrics()
+        tracing.shut_down()
 
 
 def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
@@ -106,6 +112,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         attendants = Attendants(reconciler, kube)
         await _show_classes(kube, attendants)
         sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
+        shown(attendants, sweep)
         background.append(asyncio.create_task(sweep.run()))
         await watch(
             registry(attendants, sweep, settings),

@@ -24,10 +24,12 @@ from swarmrun.controller.classes import choose, explain
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
+from swarmrun.controller.traced import run_ended
 from swarmrun.controller.wanted import Mail, Said, Wanted, instance_of, misses, wanted, words
 from swarmrun.controller.worlds import Worlds
 from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError, WaitingForCapacity
+from swarmrun.observability import tracing
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
 
@@ -135,6 +137,7 @@ class Reconciler:
             self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)
         if seen.ended and (memory.seen is None or not memory.seen.ended):
             self._worlds.close(memory.instance)
+            run_ended(seen.report)
         moved, memory.seen = mails or seen is not memory.seen, seen
         memory.delay = SOON if moved else min(LATER, memory.delay * 1.5)
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
@@ -153,12 +156,15 @@ class Reconciler:
         cls = choose(run.spec.class_name, classes)
         snapshot = resolve(run, cls, instance=instance, attempt=attempt)
         granted = self._admit(snapshot, run)
-        snapshot = self._worlds.begin(snapshot)
+        with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
+            self._start(self._worlds.begin(snapshot), granted)
+
+    def _start(self, snapshot: Snapshot, granted: int) -> None:
         try:
             self._engine.schedule_new_orchestration(
                 "run",
                 input=run_input(snapshot, granted=granted).model_dump(mode="json"),
-                instance_id=instance,
+                instance_id=snapshot.run,
             )
         except grpc.RpcError as exc:
             # An earlier call whose answer was lost.

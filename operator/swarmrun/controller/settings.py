@@ -21,7 +21,10 @@
 | `SWARMRUN_STALE_SECONDS` | without a good sweep for so long (one begins every 60 s) the probe fails | `600` |
 | `SWARMRUN_GRACE_SECONDS` | what a worker that is told to end gives to what is at work (engine `dts`) | `30` |
 | `SWARMRUN_PROBES` | address of `/healthz` of the controller, for `--check` | `http://127.0.0.1:$SWARMRUN_PROBE_PORT` |
+| `SWARMRUN_METRICS_PORT` | port of `/metrics`; `0`: none | `8081` |
 | `SWARMRUN_WORKER_THREADS` | of a worker, for orchestrations and activities together | `64` |
+
+Logs: `observability.logs`. Traces: OpenTelemetry's own variables, off without `OTEL_EXPORTER_OTLP_ENDPOINT`.
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ class OperatorSettings:
     probes: str = ""
     grace: int = 30
     stale: int = 600
+    metrics_port: int = 8081
     threads: int = 64
     max_sandboxes: int | None = None
 
@@ -94,6 +98,7 @@ class OperatorSettings:
             namespace=env.get("SWARMRUN_NAMESPACE") or "default",
             identity=env.get("SWARMRUN_IDENTITY") or socket.gethostname(),
             read_port=_number(env, "SWARMRUN_READ_PORT", 8082),
+            metrics_port=_number(env, "SWARMRUN_METRICS_PORT", 8081),
             probe_port=(port := _number(env, "SWARMRUN_PROBE_PORT", 8080)),
             probes=env.get("SWARMRUN_PROBES") or f"http://127.0.0.1:{port}",
             grace=_number(env, "SWARMRUN_GRACE_SECONDS", 30),

@@ -158,6 +158,14 @@ class DurableBackend(DispatchingBackend):
     def stopped(self) -> bool:
         return self._shutdown_event.is_set()
 
+    def outstanding(self) -> dict[str, int]:
+        """What was asked for and has not come back, by kind: it waits, or somebody works on it."""
+        with self._lock:
+            return {
+                "activity": sum(len(life.activities) for life in self._lives.values()),
+                "orchestration": len(self._orchestration_queue) + len(self._orchestration_in_flight),
+            }
+
     def _tick(self) -> None:
         with self._lock:
             while not self._shutdown_event.is_set():

@@ -43,7 +43,7 @@ class Converter(DataConverter):
         try:
             value = json.loads(data)
         except ValueError:
-            log.warning("a payload is not JSON and is passed on as text: %.60r", data)
+            log.warning("a payload of %d characters is not JSON and is passed on as text", len(data))
             return data
         return self.coerce(value, target_type)
 
@@ -56,7 +56,9 @@ class Converter(DataConverter):
         try:
             return adapter.validate_python(value)
         except ValidationError as exc:
-            log.warning("a payload does not fit %s and is passed on as it is: %s", target_type, exc)
+            # Where and why, not what: contents are never logged.
+            wrong = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in exc.errors(include_input=False)]
+            log.warning("a payload does not fit %s and is passed on as it is: %s", target_type, wrong[:5])
             return value
 
     def can_reconstruct(self, target_type: Any) -> bool:

@@ -135,6 +135,10 @@ class EmbeddedEngine:
             self._server = SocketServer(self._opened, self._socket)
         return self._socket
 
+    def outstanding(self) -> dict[str, int]:
+        """Activities and orchestrations that wait or are worked on, by kind."""
+        return self._opened.outstanding()
+
     def history(self, instance_id: str) -> list[pb.HistoryEvent]:
         """The recorded events of an instance's present (or last) life. Raises NotFound."""
         request = pb.StreamInstanceHistoryRequest(instanceId=instance_id)

@@ -1,7 +1,8 @@
 """Payloads too large for a message live in the artifact store; the engine carries a short token.
 
-The managed service takes 1 MiB a message. Tokens lie under `payloads/<root instance>/`, so everything of one run
-goes with `clean`; sub-orchestrations' ids begin with their run's (`<run>:<task>:a1`).
+The managed service takes 1 MiB a message. Payloads lie under `payloads/<root instance>/`, so everything of one run
+goes with `clean`; sub-orchestrations' ids begin with their run's (`<run>:<task>:a1`). A token ends with the
+payload's preview.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import json
 import re
 
 from durabletask.payload import LargePayloadStorageOptions, PayloadStore
 
 from swarmrun.errors import NotFound
+from swarmrun.observability.previews import KEY, preview
 from swarmrun.ports import ArtifactStore
 
 _TOKEN = "swarmrun-payload:v1:"
@@ -42,13 +45,13 @@ class ArtifactPayloads(PayloadStore):
         """Raises StorageUnavailable."""
         key = f"{prefix(instance_id or '')}{hashlib.sha256(data).hexdigest()}"
         self._store.put(key, gzip.compress(data, compresslevel=1, mtime=0))
-        return _TOKEN + key
+        return f"{_TOKEN}{key}\n{_preview(data)}".rstrip()
 
     def download(self, token: str) -> bytes:
         """Raises NotFound for a token that is not one of ours or whose payload is gone."""
         if not self.is_known_token(token):
             raise NotFound(f"not a payload token: {token[:80]!r}")
-        return gzip.decompress(self._store.get(token.removeprefix(_TOKEN)))
+        return gzip.decompress(self._store.get(token.removeprefix(_TOKEN).partition("\n")[0]))
 
     async def upload_async(self, data: bytes, *, instance_id: str | None = None) -> str:
         return await asyncio.to_thread(self.upload, data, instance_id=instance_id)
@@ -62,6 +65,15 @@ class ArtifactPayloads(PayloadStore):
     def clean(self, run: str) -> None:
         """Removes every payload of a run, given by its instance id. The SDK never deletes any."""
         self._store.delete(prefix(run))
+
+
+def _preview(data: bytes) -> str:
+    """What a history still tells of a payload that is elsewhere."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return ""
+    return preview(str(value.get(KEY, ""))) if isinstance(value, dict) else ""
 
 
 def prefix(instance_id: str) -> str:

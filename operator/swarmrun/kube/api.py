@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ from swarmrun.errors import (
     RemoteUnavailable,
     SwarmRunError,
 )
+from swarmrun.observability.metrics import KUBERNETES_REQUESTS
 
 Json = dict[str, Any]
 
@@ -196,13 +197,19 @@ class KubeApi:
             if method == "PATCH":
                 headers["Content-Type"] = _PATCH if isinstance(body, list) else _MERGE
         url = api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        verb, resource = asked(method, path, query or {})
+        code = 0
         try:
             for setting in (await api.configuration.auth_settings()).values():
                 headers[setting["key"]] = setting["value"]
             patience = aiohttp.ClientTimeout(total=timeout, connect=TIMEOUT)
-            return await api.call_api(method, url, headers, body, _request_timeout=patience)
+            answer = await api.call_api(method, url, headers, body, _request_timeout=patience)
+            code = answer.status
+            return answer
         except _network() as exc:
             raise _silent(method, path, exc) from exc
+        finally:
+            KUBERNETES_REQUESTS.labels(verb, resource, str(code)).inc()
 
 
 def _network() -> tuple[type[BaseException], ...]:
@@ -217,6 +224,25 @@ def _silent(method: str, path: str, exc: BaseException) -> RemoteUnavailable:
         f"the API server does not answer {method} {path}: {exc or type(exc).__name__}",
         reason="ApiServerUnavailable",
     )
+
+
+_RESOURCE = re.compile(
+    r"/(?:api|apis/[^/]+)/[^/]+(?:/namespaces/[^/]+(?=/))?/([a-z]+)(/[^/]+)?((?:/[a-z]+)?)"
+)
+
+
+def asked(method: str, path: str, query: Mapping[str, str]) -> tuple[str, str]:
+    """A request as RBAC names it: (verb, resource with its subresource). Pure."""
+    found = _RESOURCE.fullmatch(path)
+    resource, name, sub = found.groups() if found else ("other", None, "")
+    verbs = {"POST": "create", "PATCH": "patch", "PUT": "update"}
+    if method == "GET":
+        verb = "get" if name else "watch" if query.get("watch") else "list"
+    elif method == "DELETE":
+        verb = "delete" if name else "deletecollection"
+    else:
+        verb = verbs.get(method, method.lower())
+    return verb, f"{resource}{sub}"
 
 
 def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRunError:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from swarmrun.cassette.secrets import scrub
 from swarmrun.errors import (
     BadModelOutput,
     ModelRefused,
@@ -21,6 +20,7 @@ from swarmrun.errors import (
     RateLimited,
     SwarmRunError,
 )
+from swarmrun.observability.secrets import scrub
 
 _LONGEST_WAIT = 24 * 3600.0
 """Seconds. A server that names more than a day is broken or means never; a timer must still end."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from durabletask import task
 
+from swarmrun.observability.previews import previewed
 from swarmrun.orchestration import budget
 from swarmrun.orchestration.flow import Host, Orchestration, Until, Work, drive
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
@@ -25,6 +26,7 @@ from swarmrun.orchestration.perform import (
     wait_before_retry,
     waiting,
 )
+from swarmrun.orchestration.previews import of_agent, of_result
 from swarmrun.orchestration.sandboxes import SandboxFailed, provide
 from swarmrun.report import AgentProgress
 from swarmrun.steps import (
@@ -85,7 +87,7 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
         result = yield from drive(life, life.work())
     except ContinueAsNew:
         s.mail = life.mail.close()
-        ctx.continue_as_new(s.model_dump(mode="json"), save_events=True)
+        ctx.continue_as_new(previewed(of_agent(s), s.model_dump(mode="json")), save_events=True)
         return None
     except Stopped as stop:
         yield from life.last_checkpoint()
@@ -96,7 +98,7 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
         result = life.result("Failed", failed.reason, failed.message)
     except SandboxFailed as failed:
         result = life.result("Failed", failed.reason, failed.message)
-    return result.model_dump(mode="json")
+    return previewed(of_result(result), result.model_dump(mode="json"))
 
 
 class Life(Host):
@@ -382,6 +384,7 @@ class Life(Host):
             brief=s.brief,
             box=s.box,
             poisoned=s.losses.get(f"{s.turn}/{ref.index}", 0) >= POISONED,
+            shown=ref.preview or ref.name,
         )
 
     def count_calls(self, number: int) -> None:

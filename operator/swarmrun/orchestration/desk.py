@@ -10,12 +10,14 @@ from durabletask import task
 from pydantic import ValidationError
 
 from swarmrun.api.status import AgentPhase, AgentStatus, Phase, ResultStatus
+from swarmrun.observability.previews import previewed
 from swarmrun.orchestration import budget
 from swarmrun.orchestration.agent import NAME as AGENT
 from swarmrun.orchestration.flow import Host, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
 from swarmrun.orchestration.perform import begin, failure_text, perform, perform_all, told, waiting
+from swarmrun.orchestration.previews import of_agent
 from swarmrun.orchestration.sandboxes import provide
 from swarmrun.orchestration.size import fitted
 from swarmrun.report import AgentRecord, RunReport
@@ -263,11 +265,17 @@ class Desk(Host):
         self.report.agents.append(record)
         return record
 
+    def title(self, task_id: str) -> str:
+        """Of a task of the plan; empty for helpers."""
+        tasks = self.report.plan.tasks if self.report.plan else []
+        return next((t.title for t in tasks if t.id == task_id), "")
+
     def agent(self, given: AgentInput) -> Work[AgentResult]:
         """One attempt of an agent as a sub-orchestration; its line in the report is kept."""
         yield from self.not_suspended()
         record = self.record(given.task, given.role, given.branch)
         instance = f"{given.run}:{given.task}:{given.attempt}"
+        given = given.model_copy(update={"title": self.title(given.task)})
         record.instance = instance
         record.started_at = record.started_at or self.now()
         record.finished_at = None
@@ -278,7 +286,7 @@ class Desk(Host):
         child = cast(
             "task.Task[Any]",
             self.ctx.call_sub_orchestrator(  # pyright: ignore[reportUnknownMemberType]
-                AGENT, input=given.model_dump(mode="json"), instance_id=instance
+                AGENT, input=previewed(of_agent(given), given.model_dump(mode="json")), instance_id=instance
             ),
         )
         self.live[instance] = child

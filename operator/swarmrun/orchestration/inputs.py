@@ -24,6 +24,8 @@ VERSION = 1
 class RunInput(RunRef):
     """The decisions' parameters; goal, plan and models stay in the snapshot artifact."""
 
+    preview: str = ""
+    """The goal's head, for people; nothing is decided by it."""
     version: int = VERSION
     name: str
     namespace: str = "default"
@@ -55,6 +57,8 @@ class AgentInput(AgentRef):
     """One agent's life, also its state when it continues as new."""
 
     version: int = VERSION
+    title: str = ""
+    """Of its task, for people."""
     brief: Brief
     box: BoxRef | None = None
     branch: str = ""

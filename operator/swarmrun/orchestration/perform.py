@@ -9,7 +9,9 @@ from typing import Any, TypeVar, cast
 from durabletask import task
 from pydantic import ValidationError
 
+from swarmrun.observability.previews import previewed
 from swarmrun.orchestration.flow import Work, beside
+from swarmrun.orchestration.previews import of_input
 from swarmrun.steps import Failed, Result, Step, StepModel
 
 O = TypeVar("O", bound=StepModel)  # noqa: E741
@@ -44,7 +46,9 @@ def begin(ctx: task.OrchestrationContext, step: Step[Any], given: StepModel) -> 
     """Starts a step; the task's result goes through `read`."""
     return cast(
         "task.Task[Any]",
-        ctx.call_activity(step.name, input=given.model_dump(mode="json")),  # pyright: ignore[reportUnknownMemberType]
+        ctx.call_activity(  # pyright: ignore[reportUnknownMemberType]
+            step.name, input=previewed(of_input(given), given.model_dump(mode="json"))
+        ),
     )
 
 

@@ -8,12 +8,14 @@ from typing import Any
 from durabletask import task
 
 from swarmrun.api.status import AgentPhase, Phase
+from swarmrun.observability.previews import previewed
 from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, work
 from swarmrun.orchestration.desk import Desk, RunEnded, outcome
 from swarmrun.orchestration.flow import Orchestration, Work, beside, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
 from swarmrun.orchestration.perform import begin
+from swarmrun.orchestration.previews import of_report
 from swarmrun.orchestration.sandboxes import SandboxFailed
 from swarmrun.steps import PREFLIGHT, RELEASE, Preflight, Release, RunRef
 
@@ -48,7 +50,7 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
     desk.result()
     desk.show(end.phase, end.message)
     desk.publish_status()
-    return report.model_dump(mode="json")
+    return previewed(of_report(report), report.model_dump(mode="json"))
 
 
 def phases(desk: Desk) -> Work[None]:

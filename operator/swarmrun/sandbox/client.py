@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import httpx
 
 from swarmrun.errors import GitError, NotFound, SandboxLost, SandboxRefused, SwarmRunError, ToolRejected
+from swarmrun.observability import calls
 from swarmrun.ports import Checkpoint, ExecResult
 from swarmrun.sandbox.sandboxd import PROTOCOL
 
@@ -182,15 +183,19 @@ class SandboxClient:
         if self._http.is_closed:
             raise SandboxLost(f"sandbox {self.id} was released")
         body = json.dumps(arguments).encode() + b"\n" + payload
-        try:
-            async with asyncio.timeout(patience):
-                limits = httpx.Timeout(None, connect=CONNECT)
-                response = await self._http.post(f"/v1/{op}", content=body, timeout=limits)
-        except TimeoutError as exc:
-            raise SandboxLost(f"sandbox {self.id} did not answer {op} within {patience:.0f} s") from exc
-        except httpx.HTTPError as exc:
-            raise SandboxLost(f"sandbox {self.id} is gone: {type(exc).__name__} at {op}") from exc
-        self._check(response, op)
+        with calls.traced(op, self.id) as call:
+            try:
+                async with asyncio.timeout(patience):
+                    limits = httpx.Timeout(None, connect=CONNECT)
+                    response = await self._http.post(
+                        f"/v1/{op}", content=body, timeout=limits, headers=call.headers
+                    )
+            except TimeoutError as exc:
+                raise SandboxLost(f"sandbox {self.id} did not answer {op} within {patience:.0f} s") from exc
+            except httpx.HTTPError as exc:
+                raise SandboxLost(f"sandbox {self.id} is gone: {type(exc).__name__} at {op}") from exc
+            self._check(response, op)
+            call.answered(response.headers.get("server-timing", ""))
         head, _, rest = response.content.partition(b"\n")
         try:
             answer = json.loads(head)

@@ -79,6 +79,7 @@ class Operator:
             "SWARMRUN_NAMESPACES": namespace,
             "SWARMRUN_PROBE_PORT": str(20000 + secrets.randbelow(20000)),
             "SWARMRUN_READ_PORT": "0",
+            "SWARMRUN_METRICS_PORT": str(40000 + secrets.randbelow(10000)),
             **env,
         }
         self._process: subprocess.Popen[bytes] | None = None

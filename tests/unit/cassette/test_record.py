@@ -10,11 +10,11 @@ import pytest
 
 from swarmrun.cassette.format import load
 from swarmrun.cassette.record import RecordingProxy
-from swarmrun.cassette.secrets import HIDDEN, scrub
 from swarmrun.cassette.server import CassetteServer
 from swarmrun.errors import Conflict, InvalidResource, RateLimited
 from swarmrun.models.client import OpenAIModel
 from swarmrun.models.profiles import profile_for
+from swarmrun.observability.secrets import HIDDEN, scrub
 
 ENTRIES = [
     {

@@ -182,22 +182,6 @@ def test_workers_scale_on_what_they_have_at_work_and_lose_one_at_a_time() -> Non
     assert [m["type"] for m in by_cpu["spec"]["metrics"]] == ["Resource"]
 
 
-def test_prometheus_may_connect_only_where_it_is_wanted() -> None:
-    documents = rendered(
-        {"podMonitor": {"enabled": True, "from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]}}
-    )
-    (monitor,) = of_kind(documents, "PodMonitor")
-    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    (pod,) = [p for o, p in pods(documents).items() if o == "swarmrun"]
-    assert endpoint["port"] in [p["name"] for p in pod["spec"]["containers"][0]["ports"]]
-
-    def ports(documents: list[dict[str, Any]]) -> set[int]:
-        (policy,) = [p for p in of_kind(documents, "NetworkPolicy") if p["metadata"]["name"] == "swarmrun"]
-        return {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
-
-    assert ports(documents) - ports(rendered()) == {8081}
-
-
 def test_a_watch_of_two_namespaces_has_no_rights_elsewhere() -> None:
     documents = rendered(SETS["two namespaces"])
     (everywhere,) = [r for r in of_kind(documents, "ClusterRole") if r["metadata"]["name"] == "swarmrun"]

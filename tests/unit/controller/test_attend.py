@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,8 +15,11 @@ from swarmrun.controller.happenings import Happening, happenings
 from swarmrun.controller.kube import Gone
 from swarmrun.controller.reconcile import Outcome
 from swarmrun.errors import RemoteUnavailable
+from swarmrun.observability.metrics import REGISTRY
+from swarmrun.observability.place import here
 
 Body = Callable[..., dict[str, Any]]
+RECONCILE_SAMPLE = REGISTRY.get_sample_value
 
 
 class Kube:
@@ -93,6 +96,16 @@ def test_figures_that_every_turn_moves_are_written_seldom_and_what_matters_at_on
     attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: None)
     assert steps.looks == 20
     assert [w.agents[0].turns for w in kube.written] == [1, 20]
+
+
+def test_figures_are_written_when_their_time_has_come(
+    run_body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attend, "WRITE_SECONDS", 0.0)
+    monkeypatch.setattr(attend, "FIGURES_SECONDS", 0.0)
+    kube, steps = Kube(), Turns(0)
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: None)
+    assert [w.agents[0].turns for w in kube.written] == list(range(1, 21))
 
 
 def test_a_status_is_written_when_it_differs_and_not_again(run_body: Body) -> None:
@@ -177,3 +190,35 @@ def test_the_end_is_told_as_an_event() -> None:
     assert [(h.type, h.reason) for h in told] == [("Normal", "Published")]
     assert "swarm/shop is aaaaaaaaaaaa" in told[0].message
     assert happenings(done, done) == []
+
+
+def test_the_time_from_a_change_to_its_status_is_measured_once_a_write(run_body: Body) -> None:
+    def seconds() -> tuple[float, float]:
+        found = [RECONCILE_SAMPLE(f"swarmrun_reconcile_latency_seconds_{what}") for what in ("count", "sum")]
+        return found[0] or 0.0, found[1] or 0.0
+
+    before = seconds()
+    kube, steps = Kube(), Steps(10, 50)
+    changed = run_body(annotations={"swarmrun.dev/suspend": "now"})
+    same = run_body(annotations={"swarmrun.dev/suspend": "now", "other": "x"})
+    attended(
+        steps, kube, lambda a: a.see_run(run_body()), lambda a: a.see_run(changed), lambda a: a.see_run(same)
+    )
+    # Three looks, of which the last had nothing to write.
+    assert (steps.looks, [s.score for s in kube.written]) == (3, [10, 50])
+    after = seconds()
+    assert after[0] - before[0] == 2
+    assert 0 < after[1] - before[1] < 5
+
+
+def test_log_lines_of_a_look_carry_the_resource(run_body: Body) -> None:
+    class Talks(Steps):
+        places: ClassVar[list[dict[str, Any]]] = []
+
+        def reconcile(self, memory: Any, classes: Any) -> Outcome:
+            self.places.append(here().known())
+            return super().reconcile(memory, classes)
+
+    attended(Talks(50), Kube(), lambda a: a.see_run(run_body()))
+    assert Talks.places == [{"namespace": "team", "name": "shop"}]
+    assert here().known() == {}

@@ -236,3 +236,26 @@ def test_the_server_also_listens_on_tcp(tmp_path):
 
         asyncio.run(scenario())
         process.terminate()
+
+
+def test_a_traced_request_is_told_how_long_it_took_and_others_are_not(in_sandbox):
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+
+    async def scenario(box):
+        async def asked(headers):
+            answer = await box.client._http.post(
+                "/v1/exec", content=b'{"command": "sleep 0.2", "wait_s": 10}', headers=headers
+            )
+            return answer.status_code, answer.headers.get("server-timing")
+
+        status, told = await asked({"traceparent": parent})
+        assert status == 200
+        name, _, milliseconds = told.partition(";dur=")
+        assert name == "sandboxd"
+        assert float(milliseconds) >= 200
+        # One of a later version has more behind it, and what is none is no reason to refuse.
+        assert (await asked({"traceparent": parent.replace("00", "01", 1) + "-more"}))[1] is not None
+        for other in ({}, {"traceparent": "00-x-y-01"}, {"traceparent": parent[:-1]}):
+            assert await asked(other) == (200, None)
+
+    in_sandbox(scenario)

@@ -5,7 +5,7 @@ copies it. The brain imports `PROTOCOL` from here, so that both sides compare th
 
 A request is `POST /v1/<op>` with `Authorization: Bearer <token>`. The first line of a body is JSON, what
 follows its line feed is the payload (a file's bytes, a git bundle); answers have the same form. An error
-is `{"error": {"code", "message"}}`.
+is `{"error": {"code", "message"}}`. A request with a `traceparent` is answered with a `Server-Timing`.
 """
 
 PROTOCOL = 1

@@ -10,9 +10,11 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 import sys
+import time
 import traceback
-from typing import Any, Awaitable, Callable, Dict, Tuple
+from typing import Any, Awaitable, Callable, Dict, Optional, Tuple
 
 from . import PROTOCOL
 from .failures import Failure, from_os_error
@@ -22,6 +24,9 @@ MAX_BODY = 2 * 1024**3
 """2 GiB: a bundle of the largest repository that one would give to agents."""
 
 Handler = Callable[[str, Dict[str, Any], bytes], Awaitable[Tuple[Dict[str, Any], bytes]]]
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)")
+"""W3C Trace Context. Its values are not needed here: that there is one says that the caller wants the timing."""
 
 _STATUS = {
     200: "OK",
@@ -70,8 +75,11 @@ class Wire:
             await self._answer(writer, 413, _error("rejected", f"a body may have {MAX_BODY} bytes"))
             return False
         body = await reader.readexactly(int(length))
+        began = time.perf_counter()
         status, answer, payload = await self._call(words[0], words[1], body)
-        await self._answer(writer, status, answer, payload)
+        traced = _TRACEPARENT.match(headers.get("traceparent", "")) is not None
+        took = time.perf_counter() - began if traced else None
+        await self._answer(writer, status, answer, payload, took=took)
         return headers.get("connection", "").lower() != "close"
 
     async def _call(self, method: str, path: str, body: bytes) -> Tuple[int, Dict[str, Any], bytes]:
@@ -106,14 +114,24 @@ class Wire:
         return scheme.lower() == "bearer" and token != "" and hmac.compare_digest(digest, self._token_sha256)
 
     async def _answer(
-        self, writer: asyncio.StreamWriter, status: int, answer: Dict[str, Any], payload: bytes = b""
+        self,
+        writer: asyncio.StreamWriter,
+        status: int,
+        answer: Dict[str, Any],
+        payload: bytes = b"",
+        *,
+        took: Optional[float] = None,
     ) -> None:
         line = json.dumps(answer).encode() + b"\n"
         head = (
             f"HTTP/1.1 {status} {_STATUS.get(status, 'Error')}\r\n"
             f"X-Sandboxd-Protocol: {PROTOCOL}\r\nX-Boot-Id: {self._boot_id}\r\n"
-            f"Content-Length: {len(line) + len(payload)}\r\n\r\n"
+            f"Content-Length: {len(line) + len(payload)}\r\n"
         )
+        if took is not None:
+            # W3C Server Timing, milliseconds. Whoever traces writes our span: there is no way out from here.
+            head += f"Server-Timing: sandboxd;dur={took * 1000:.3f}\r\n"
+        head += "\r\n"
         writer.write(head.encode("latin-1") + line)
         if payload:
             writer.write(payload)

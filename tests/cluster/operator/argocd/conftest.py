@@ -236,7 +236,8 @@ class Shop:
             it = self.applications[name]
             if it.kubectl("get", "application", it.name, "--ignore-not-found"):
                 with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-                    it.delete(cascade=True)
+                    # What is not in the namespaces goes by Argo CD.
+                    it.delete(cascade=name in ("operator", "classes"))
             it.close()
         for project in ("swarmrun", "swarm-runs"):
             self.argocd("delete", "appproject", f"{self.name}-{project}", "--ignore-not-found")

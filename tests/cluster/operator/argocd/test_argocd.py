@@ -170,6 +170,7 @@ def test_a_mistyped_field_is_refused_by_name_with_server_side_apply(shop: Any) -
     )
     assert message["phase"] != "Succeeded"
     assert not shop.found("typo")
+    application.delete(cascade=False)
 
 
 def test_a_run_that_goes_from_git_goes_from_the_cluster(shop: Any) -> None:
@@ -187,9 +188,14 @@ def test_a_run_that_goes_from_git_goes_from_the_cluster(shop: Any) -> None:
     shop.kubectl.until(lambda: not pods(shop, "stays"))
 
 
-def test_the_operator_goes_with_its_application_and_the_runs_state_stays(shop: Any) -> None:
+def test_the_operator_goes_with_its_application_and_the_runs_stay(shop: Any) -> None:
     """The last one of the module."""
+    application = shop.runs("left", shop.run("left", parallelism=99))
+    application.until("Degraded")
     shop.applications["operator"].delete(cascade=True)
     assert not shop.system("get", "deployments", "-o", "name")
     assert shop.system("get", "persistentvolumeclaims", "-o", "name").strip()
-    assert shop.kubectl("get", "swarmruns", "-o", "name").strip()
+    assert shop.kubectl.reason("left") == "InvalidResource"
+    # Without an operator, too, nothing holds a run up that is to go.
+    application.delete(cascade=True)
+    assert not shop.found("left")

@@ -1,8 +1,10 @@
-"""What looks like a key, taken out of text. Used on everything that is recorded and on servers' own words."""
+"""What looks like a key, taken out of text. Used on everything that is recorded, logged or previewed, and on servers'
+own words."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 HIDDEN = "[secret removed]"
 
@@ -29,3 +31,20 @@ def scrub(text: str, known: tuple[str, ...] = ()) -> str:
     for pattern in _PATTERNS:
         text = pattern.sub(HIDDEN, text)
     return text
+
+
+_NAMED = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|HEADERS", re.IGNORECASE)
+_SHORTEST = 8
+"""Characters of a variable's value that is taken for a secret: shorter ones would be found in ordinary text."""
+
+
+def held(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Secrets that a process holds in its environment, by the variables' names; the longest first.
+
+    A header list (`OTEL_EXPORTER_OTLP_HEADERS`) counts as a whole and by its values.
+    """
+    found: set[str] = set()
+    for name, value in env.items():
+        if _NAMED.search(name) and not value.startswith("/"):  # a path is no secret, what lies there is
+            found |= {value, *(part.partition("=")[2] for part in value.split(",") if "=" in part)}
+    return tuple(sorted((v for v in found if len(v) >= _SHORTEST), key=len, reverse=True))
