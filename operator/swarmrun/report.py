@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +34,8 @@ class AgentProgress(ReportModel):
     message: str = ""
     generation: int = 1
     usage: list[UsageRecord] = Field(default_factory=list[UsageRecord])
+    stand: dict[str, Any] | None = None
+    """Its state (`orchestration.inputs.AgentInput`), for a program that takes it over."""
 
 
 class AgentRecord(ReportModel):
@@ -79,6 +82,8 @@ class RunReport(ReportModel):
     """Of judge, amendments and whatever is no agent's."""
     notes: list[str] = Field(default_factory=list[str])
     result: ResultStatus | None = None
+    stand: dict[str, Any] | None = None
+    """Where it stands (`orchestration.stand.Stand`): what another life, or a later attempt, goes on from."""
 
     def agent(self, task: str) -> AgentRecord:
         for record in self.agents:

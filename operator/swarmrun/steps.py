@@ -85,6 +85,29 @@ class UsageRecord(StepModel):
 # ---------------------------------------------------------------- preflight, sandboxes
 
 
+class Adopt(RunRef):
+    """An earlier attempt's work is taken over: what this one needs of it is copied into its own store."""
+
+    earlier: str
+    """Its run id."""
+    commits: list[str]
+    """The base first."""
+    scaffold: str = ""
+    artifacts: list[str] = Field(default_factory=list[str])
+    tasks: list[str] = Field(default_factory=list[str])
+    """Whose work is in the integration branch."""
+
+
+class Look(RunRef):
+    """What the repository is looked at for."""
+
+    base_branch: str = ""
+    base_commit: str = ""
+    """Pinned by an earlier attempt, which this run has adopted; empty: the branch's tip."""
+    anew: bool = False
+    """A result is wanted although one is published already."""
+
+
 class Preflight(StepModel):
     base_branch: str
     base_commit: str
@@ -513,6 +536,7 @@ class Step(StepModel, Generic[Out]):
     out: Any
 
 
+ADOPT = Step[Nothing](name="adopt", out=Nothing)
 PREFLIGHT = Step[Preflight](name="preflight", out=Preflight)
 ENSURE = Step[Ensured](name="sandbox_ensure", out=Ensured)
 PREPARE = Step[Prepared](name="sandbox_prepare", out=Prepared)
@@ -541,6 +565,7 @@ Failed.model_rebuild()
 STEPS: dict[str, Step[Any]] = {
     step.name: step
     for step in (
+        ADOPT,
         PREFLIGHT,
         ENSURE,
         PREPARE,

@@ -6,17 +6,19 @@ from swarmrun.activities.world import BASE, RunWorld
 from swarmrun.api.swarmclass import AgentRole
 from swarmrun.errors import NotFound
 from swarmrun.models.ledger import require_prices
-from swarmrun.steps import Preflight, RunRef
+from swarmrun.steps import Look, Preflight
 
 
-def preflight(world: RunWorld, _: RunRef) -> Preflight:
-    """Raises InvalidResource, NotFound, PermissionDenied, RemoteUnavailable, each naming the mend."""
+def preflight(world: RunWorld, given: Look) -> Preflight:
+    """A base that is pinned is held already, wherever the branch has gone since.
+
+    Raises InvalidResource, NotFound, PermissionDenied, RemoteUnavailable, each naming the mend."""
     snapshot = world.snapshot
     _models(world)
     remote = world.access
     found = remote.preflight(snapshot.repository.branch or "")
     already = ""
-    if not found.empty:
+    if not found.empty and not given.anew:
         try:
             already = remote.find_published(snapshot.branch, snapshot.spec_hash).commit
         except NotFound:
@@ -24,13 +26,17 @@ def preflight(world: RunWorld, _: RunRef) -> Preflight:
     found.require_push()
     if snapshot.publish.pull_request.enabled:
         remote.check_pull_requests()  # a missing token or an unknown host is told now, not when all is paid
-    remote.fetch(found.base_commit, branch=found.branch)
-    world.repo.record(found.base_commit)
-    world.store.put(BASE, found.base_commit.encode())
+    base = given.base_commit or found.base_commit
+    if given.base_commit:
+        world.repo.ensure(base)
+    else:
+        remote.fetch(base, branch=found.branch)
+        world.repo.record(base)
+    world.store.put(BASE, base.encode())
     return Preflight(
-        base_branch=found.branch or "main",
-        base_commit=found.base_commit,
-        empty=not world.repo.list_tree(found.base_commit),
+        base_branch=given.base_branch or found.branch or "main",
+        base_commit=base,
+        empty=not world.repo.list_tree(base),
         already_published=already,
     )
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from swarmrun import steps
 from swarmrun.activities import (
+    adopting,
     finish,
     gates,
     judging,
@@ -35,7 +36,8 @@ Activity = Callable[[Any, Any], dict[str, Any]]
 Body = Callable[[RunWorld, Any], BaseModel]
 
 BODIES: Mapping[str, tuple[type[steps.RunRef], Body]] = {
-    steps.PREFLIGHT.name: (steps.RunRef, preflight.preflight),
+    steps.ADOPT.name: (steps.Adopt, adopting.adopt),
+    steps.PREFLIGHT.name: (steps.Look, preflight.preflight),
     steps.ENSURE.name: (steps.Ensure, sandboxes.ensure),
     steps.PREPARE.name: (steps.Prepare, sandboxes.prepare),
     steps.RELEASE.name: (steps.Release, sandboxes.release),

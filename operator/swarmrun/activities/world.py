@@ -68,6 +68,8 @@ class RunWorld:
     pull_requests: Callable[[], PullRequests | None]
     repository: RepositoryAccess | None = None
     """By what the remote is reached. None: directly, by `remote` and `pull_requests`."""
+    earlier: Callable[[str], ArtifactStore] | None = None
+    """The store of an earlier attempt of this run, by its run id."""
     caches: dict[str, Any] = field(default_factory=dict[str, Any])
     """What can be read again from the store; bounded by who puts it there."""
     seen: set[str] = field(default_factory=set[str])

@@ -12,7 +12,8 @@ Words to a run are annotations, not fields: what stands in git would put a field
 | `swarmrun.dev/resume` | RFC 3339 time | takes back an earlier `suspend` (not `spec.suspend`) |
 | `swarmrun.dev/cancel` | the reason, may be empty | ends the run; every branch is kept |
 | `swarmrun.dev/attempt` | a whole number, default 1 | a higher one starts an ended run afresh |
-| `swarmrun.dev/rerun-from` | `plan`, `work`, `task/<id>`, `judge` or `publish` | where that attempt begins |
+| `swarmrun.dev/rerun-from` | `plan`, `work`, `task/<id>`, `judge`, `publish` | from there on: what the attempt before \
+it has made up to there is kept |
 """
 
 from __future__ import annotations

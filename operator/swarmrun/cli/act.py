@@ -1,4 +1,4 @@
-"""`cancel`, `suspend`, `resume`, `approve`, `reject`, `delete`."""
+"""`cancel`, `suspend`, `resume`, `rerun`, `approve`, `reject`, `delete`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WhatArgument = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (cancel, suspend, resume, approve, reject, delete):
+    for command in (cancel, suspend, resume, rerun, approve, reject, delete):
         app.command(command.__name__)(command)
 
 
@@ -74,6 +74,32 @@ def resume(
     if run.spec.suspend and not (run.status and run.status.phase.terminal):
         runs.send(directory, "resume")
     attend(ctx, runs, directory, output)
+
+
+def rerun(
+    ctx: typer.Context,
+    name: RunName,
+    point: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="plan|work|task/ID|judge|publish",
+            help="Keep what the last attempt made up to there. Without it, nothing is kept.",
+            show_default=False,
+        ),
+    ] = "",
+    namespace: Namespace = "",
+    home: Home = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Run an ended run again: all of it, or from a phase or task on."""
+    from swarmrun.cli.start import attend
+    from swarmrun.local.rerun import begin
+
+    place = where(ctx, home, namespace)
+    directory = place.runs.get(name, place.namespace)
+    begin(directory, point)
+    attend(ctx, place.runs, directory, output)
 
 
 def approve(

@@ -19,6 +19,7 @@ from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import at_work
 from swarmrun.controller.reconcile import Reconciler
+from swarmrun.controller.rollout import Rollout
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.controller.sweep import Sweep
 from swarmrun.controller.worlds import Worlds
@@ -29,6 +30,7 @@ from swarmrun.kube.api import KubeApi
 from swarmrun.observability import exposition, tracing
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.run import run as run_orchestration
+from swarmrun.orchestration.successor import Successor
 
 if TYPE_CHECKING:
     from swarmrun.controller.reading.server import ReadServer
@@ -50,6 +52,7 @@ def run(role: Role, settings: OperatorSettings) -> None:
         )
     tracing.set_up(instance=settings.identity)
     bridge = Bridge()
+    rollout = Rollout(settings.artifacts)
     engine = _engine(settings)
     worlds: Worlds | None = None
 
@@ -67,12 +70,18 @@ def run(role: Role, settings: OperatorSettings) -> None:
         if isinstance(engine, EmbeddedEngine):
             watched(engine.open())
         if role != "controller":
-            engine.start_worker([run_orchestration, agent], activities(worlds), threads=settings.threads)
+            engine.start_worker(
+                [run_orchestration, agent],
+                activities(worlds),
+                threads=settings.threads,
+                # A process with the engine in it is alone.
+                successor=Successor() if settings.engine == "embedded" else Successor(wanted=rollout.wanted),
+            )
             log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
         if role == "worker":
             asyncio.run(_until_told(settings.probe_port))
         else:
-            asyncio.run(_control(settings, engine.client(), worlds))
+            asyncio.run(_control(settings, engine.client(), worlds, rollout))
     finally:
         if isinstance(engine, EmbeddedEngine):
             engine.close(cancel=cut_off)
@@ -92,7 +101,7 @@ def _engine(settings: OperatorSettings) -> EmbeddedEngine | DtsEngine:
 # ---------------------------------------------------------------- controller
 
 
-async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> None:
+async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, rollout: Rollout) -> None:
     from swarmrun.controller.lease import Lease
     from swarmrun.controller.watch import registry, watch
 
@@ -106,6 +115,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds) -> N
         if lease:
             await lease.acquire()
             background.append(asyncio.create_task(lease.keep(stop)))
+        await asyncio.to_thread(rollout.lead)
         capacity = Capacity(settings.max_sandboxes)
         await _restore(capacity, client)
         reconciler = Reconciler(client, worlds, capacity)

@@ -19,17 +19,28 @@ from pydantic import ValidationError
 from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.attempts import TAKEN_OVER, input_of, its_turn
 from swarmrun.controller.capacity import Capacity, Claim
 from swarmrun.controller.classes import choose, explain
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
 from swarmrun.controller.traced import run_ended
-from swarmrun.controller.wanted import Mail, Said, Wanted, instance_of, misses, wanted, words
+from swarmrun.controller.wanted import (
+    RERUN_FIELD,
+    Mail,
+    Said,
+    Wanted,
+    instance_of,
+    misses,
+    wanted,
+    words,
+)
 from swarmrun.controller.worlds import Worlds
 from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError, WaitingForCapacity
 from swarmrun.observability import tracing
+from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
 
@@ -95,7 +106,8 @@ class Reconciler:
                 memory.parsed = (body, *parse(body))
             _, run, asked = memory.parsed
         except InvalidResource as exc:
-            return self._shown(memory, refused(body, exc), None)
+            return self._refused(memory, body, exc)
+        asked = its_turn(asked, memory.status, run.metadata.uid)
         instance = instance_of(run.metadata.uid, asked.attempt)
         if memory.instance != instance:
             memory.instance, memory.said, memory.seen, memory.removed = instance, Said(), None, False
@@ -105,7 +117,7 @@ class Reconciler:
             return self._work(memory, body, run, asked, classes)
         except InvalidResource as exc:
             self._leave(instance)
-            return self._shown(memory, refused(body, exc, instance), None)
+            return self._refused(memory, body, exc, instance)
         except (SwarmRunError, grpc.RpcError) as exc:
             memory.said = Said()  # what was to be said may not have come through
             if not isinstance(exc, WaitingForCapacity):
@@ -128,7 +140,7 @@ class Reconciler:
             if asked.cancelled is not None:
                 self._leave(memory.instance)
                 return self._shown(memory, _cancelled(run, memory.instance), None)
-            self._begin(run, memory.instance, asked.attempt, classes)
+            self._begin(run, memory.instance, asked, classes)
             memory.said, memory.seen = Said(), None
             seen = look(self._engine, memory.instance, run.metadata.name)
         mails = [] if seen.ended else words(asked, seen.report, memory.said)
@@ -141,6 +153,8 @@ class Reconciler:
         moved, memory.seen = mails or seen is not memory.seen, seen
         memory.delay = SOON if moved else min(LATER, memory.delay * 1.5)
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
+        if seen.ended and memory.parsed and memory.parsed[2].attempt > asked.attempt:
+            again = SOON  # the next attempt's turn
         if memory.shown and memory.shown[0] is body and memory.shown[1] is seen:
             return Outcome(memory.shown[2], again)
         told = "" if seen.ended else misses(asked, seen.report)
@@ -151,20 +165,21 @@ class Reconciler:
         return outcome
 
     def _begin(
-        self, run: SwarmRun, instance: str, attempt: int, classes: Mapping[str, Mapping[str, Any]]
+        self, run: SwarmRun, instance: str, asked: Wanted, classes: Mapping[str, Mapping[str, Any]]
     ) -> None:
         cls = choose(run.spec.class_name, classes)
-        snapshot = resolve(run, cls, instance=instance, attempt=attempt)
+        snapshot = resolve(run, cls, instance=instance, attempt=asked.attempt)
+        taken_over = input_of(self._engine, run_input(snapshot), run.metadata.uid, asked)
         granted = self._admit(snapshot, run)
         with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
-            self._start(self._worlds.begin(snapshot), granted)
+            self._start(self._worlds.begin(snapshot), taken_over, granted)
 
-    def _start(self, snapshot: Snapshot, granted: int) -> None:
+    def _start(self, snapshot: Snapshot, taken_over: RunInput, granted: int) -> None:
+        earlier = {name: getattr(taken_over, name) for name in TAKEN_OVER}
+        given = run_input(snapshot, granted=granted).model_copy(update=earlier)
         try:
             self._engine.schedule_new_orchestration(
-                "run",
-                input=run_input(snapshot, granted=granted).model_dump(mode="json"),
-                instance_id=snapshot.run,
+                "run", input=given.model_dump(mode="json"), instance_id=snapshot.run
             )
         except grpc.RpcError as exc:
             # An earlier call whose answer was lost.
@@ -240,6 +255,17 @@ class Reconciler:
         ):
             self._engine.purge_orchestration(agent.instance_id)
         self._engine.purge_orchestration(instance)
+
+    def _refused(
+        self, memory: Memory, body: Mapping[str, Any], exc: InvalidResource, instance: str = ""
+    ) -> Outcome:
+        """A run that does not begin. What an earlier attempt has shown stays, when the next one is refused for
+        what it was told to begin from: another word there gives it a new chance."""
+        if exc.field != RERUN_FIELD or not memory.status.run:
+            return self._shown(memory, refused(body, exc, instance), None)
+        said = project(refused(body, exc), {}, previous=memory.status, now=datetime.now(UTC))
+        update = {"conditions": said.conditions, "observed_generation": said.observed_generation}
+        return Outcome(memory.status.model_copy(update=update), None)
 
     def _waiting(
         self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError | grpc.RpcError

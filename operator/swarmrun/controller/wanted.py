@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from swarmrun.api.annotations import APPROVE, ATTEMPT, CANCEL, MIN_BOUND, REJECT, RESUME, SUSPEND
+from swarmrun.api.annotations import APPROVE, ATTEMPT, CANCEL, MIN_BOUND, REJECT, RERUN_FROM, RESUME, SUSPEND
 from swarmrun.api.run import SwarmRun
 from swarmrun.errors import InvalidResource
+from swarmrun.orchestration.rerun import check_point
 from swarmrun.report import RunReport
 
 Mail = dict[str, Any]
@@ -42,6 +43,8 @@ class Answer:
 @dataclass(frozen=True)
 class Wanted:
     attempt: int = 1
+    rerun_from: str = ""
+    """Where this attempt begins; empty: at the beginning."""
     cancelled: str | None = None
     """The reason, possibly empty; None: not cancelled."""
     suspended: bool = False
@@ -54,8 +57,10 @@ def wanted(run: SwarmRun) -> Wanted:
     cancelled = notes.get(CANCEL)
     if cancelled is None and run.spec.cancel:
         cancelled = ""
+    attempt = _attempt(notes.get(ATTEMPT, "1"))
     return Wanted(
-        attempt=_attempt(notes.get(ATTEMPT, "1")),
+        attempt=attempt,
+        rerun_from=_rerun_from(notes.get(RERUN_FROM, ""), attempt),
         cancelled=cancelled,
         suspended=run.spec.suspend or _suspended(notes),
         answers=tuple(_answers(notes)),
@@ -70,6 +75,21 @@ def _attempt(text: str) -> int:
             mend=f"a whole number from 1 to {_MAX_ATTEMPT}",
         )
     return int(text)
+
+
+RERUN_FIELD = f"metadata.annotations[{RERUN_FROM}]"
+
+
+def _rerun_from(point: str, attempt: int) -> str:
+    if not point:
+        return ""
+    if attempt < 2:
+        raise InvalidResource(
+            f"annotation {RERUN_FROM} is {point!r}, but this is the first attempt",
+            field=RERUN_FIELD,
+            mend=f"set {ATTEMPT} as well: 2 goes on from what the first one has made",
+        )
+    return check_point(point, RERUN_FIELD)
 
 
 def _suspended(notes: dict[str, str]) -> bool:

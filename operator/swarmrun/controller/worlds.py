@@ -143,6 +143,7 @@ class Worlds:
             remote=_not_here,
             pull_requests=_not_here,
             repository=self._hands.repository(snapshot, repo),
+            earlier=self.store,
         )
 
 

@@ -22,6 +22,7 @@ from swarmrun.durable.backend import DurableBackend, stop_the_process
 from swarmrun.durable.backend_store import Synchronous
 from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, target
 from swarmrun.durable.converter import Converter
+from swarmrun.durable.takeover import Successor
 from swarmrun.durable.worker import (
     Activity,
     FailureProperties,
@@ -56,9 +57,11 @@ class Engine(Protocol):
         activities: Mapping[str, Activity],
         *,
         threads: int = THREADS,
+        successor: Successor | None = None,
     ) -> Worker:
         """Starts doing work in this process. Orchestrators are generator functions `(ctx, input)` known by their
-        name, activities plain functions `(ctx, input)` known by their key. Work that nobody registered fails."""
+        name, activities plain functions `(ctx, input)` known by their key. Work that nobody registered fails.
+        `successor` goes on with what another program has begun."""
         ...
 
     def close(self) -> None:
@@ -121,10 +124,12 @@ class EmbeddedEngine:
         activities: Mapping[str, Activity],
         *,
         threads: int = THREADS,
+        successor: Successor | None = None,
     ) -> Worker:
         channel = LocalChannel(self._opened)
         _close_at_exit(self)
         worker = _worker("in-process", self._payloads, threads, channel=channel)
+        worker.successor = successor
         register(worker, orchestrators, activities).start()
         self._workers.append(worker)
         return worker
@@ -212,9 +217,11 @@ class DtsEngine:
         activities: Mapping[str, Activity],
         *,
         threads: int = THREADS,
+        successor: Successor | None = None,
     ) -> Worker:
         _close_at_exit(self)
         worker = _worker(self._endpoint, self._payloads, threads, **self._how)
+        worker.successor = successor
         register(worker, orchestrators, activities).start()
         self._workers.append(worker)
         return worker

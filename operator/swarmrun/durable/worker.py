@@ -14,6 +14,7 @@ from durabletask.azuremanaged.worker import DurableTaskSchedulerWorker
 from durabletask.exception_properties import ExceptionPropertiesProvider
 from durabletask.worker import ConcurrencyOptions
 
+from swarmrun.durable.takeover import NotOurs, Successor, take_over
 from swarmrun.errors import SwarmRunError, TransientError
 
 Activity = Callable[[Any, Any], Any]
@@ -45,6 +46,9 @@ class Worker(DurableTaskSchedulerWorker):
     An activity's result that cannot be stored or is refused becomes a failure of the activity; an orchestration's
     is given back, to be tried again.
     """
+
+    successor: Successor | None = None
+    """What goes on with histories that another program has made; None: they are replayed all the same."""
 
     _leaving = False
     _gives_back = False
@@ -92,7 +96,8 @@ class Worker(DurableTaskSchedulerWorker):
 
     def _execute_orchestrator(self, req: pb.OrchestratorRequest, stub: Any, completionToken: Any) -> None:
         watched = _Watched(stub)
-        super()._execute_orchestrator(req, watched, completionToken)
+        if not self._take_over(req, watched, completionToken):
+            super()._execute_orchestrator(req, watched, completionToken)
         if watched.delivered:
             return
         time.sleep(_REFUSED_PAUSE)
@@ -103,18 +108,33 @@ class Worker(DurableTaskSchedulerWorker):
         except Exception as exc:  # the engine is out of reach: it delivers again  # noqa: BLE001
             self._logger.warning("no answer for orchestration %s: %s", req.instanceId, exc)
 
+    def _take_over(self, req: pb.OrchestratorRequest, watched: _Watched, token: Any) -> bool:
+        """True when this dispatch is answered, or to be given back."""
+        if self.successor is None:
+            return False
+        try:
+            response = take_over(req, watched.stub, str(token), self.successor)
+            if response is None:
+                return False
+            watched.CompleteOrchestratorTask(response)
+        except NotOurs:
+            pass
+        except Exception as exc:  # the engine is out of reach: it delivers again  # noqa: BLE001
+            self._logger.warning("orchestration %s of another program: %s", req.instanceId, exc)
+        return True
+
 
 class _Watched:
     """A stub that remembers whether anything was delivered through it, and delivers nothing while it `refuses`."""
 
     def __init__(self, stub: Any, refuses: Callable[[], bool] = lambda: False) -> None:
-        self._stub = stub
+        self.stub = stub
         self._refuses = refuses
         self.delivered = False
         self.why = "it could not be stored"
 
     def __getattr__(self, name: str) -> Callable[[Any], Any]:
-        method = getattr(self._stub, name)
+        method = getattr(self.stub, name)
 
         def call(request: Any) -> Any:
             try:

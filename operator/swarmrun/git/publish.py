@@ -127,8 +127,8 @@ def _may_move(
 def _marks(message: str) -> tuple[str, str]:
     found = trailers.parse(message)
     # The same task (or none: the run as a whole) is part of the identity.
-    return found.get(
-        trailers.RUN, ""
+    return trailers.without_attempt(
+        found.get(trailers.RUN, "")
     ), f"{found.get(trailers.SPEC_HASH, '')} {found.get(trailers.TASK, '')}".lstrip()
 
 

@@ -25,6 +25,11 @@ def run_trailers(*, run: str, spec_hash: str, task: str = "") -> dict[str, str]:
     return {RUN: run, **({TASK: task} if task else {}), SPEC_HASH: spec_hash}
 
 
+def without_attempt(run: str) -> str:
+    """What all attempts of a run have in common: `<uid>-2` and `<uid>-1`, `shop-3f2a41-2` and `shop-3f2a41`."""
+    return re.sub(r"(?<=[0-9a-f]{6})-[1-9][0-9]{0,3}$", "", run)
+
+
 def add(message: str, trailers: Mapping[str, str]) -> str:
     """`message` with the trailers in its last paragraph; a key that stands there already gets the new value.
 

@@ -13,6 +13,8 @@
     lock              held by the process that works on it
     engine.db  artifacts/  repo.git/  sandboxes/  master.key     made by the engine's rooms
 ```
+A later attempt has a snapshot, a report and artifacts of its own: `snapshot-2.json`, `report-2.json`,
+`artifacts-2/`. `run.json` names the one that counts.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ class RunFile(BaseModel):
     instance: str
     """Id of the orchestration."""
     attempt: int = 1
+    rerun_from: str = ""
+    """Where this attempt began, with the work of the one before it; empty: at the beginning."""
     created_at: datetime
     source_dir: str = ""
     """Directory of the resource's file: relative paths in it mean this."""
@@ -57,6 +61,11 @@ class RunFile(BaseModel):
     """Granted for this run by who started it; holds for every resume."""
     endpoints: list[str] = Field(default_factory=list)
     """`cassette:` endpoints to be served while it works."""
+
+
+def _numbered(name: str, attempt: int) -> str:
+    stem, dot, ending = name.partition(".")
+    return name if attempt == 1 else f"{stem}-{attempt}{dot}{ending}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,10 @@ class RunDirectory:
 
     @property
     def artifacts(self) -> Path:
-        return self.path / "artifacts"
+        return self.artifacts_of(self._attempt())
+
+    def artifacts_of(self, attempt: int) -> Path:
+        return self.path / _numbered("artifacts", attempt)
 
     @property
     def repo(self) -> Path:
@@ -140,26 +152,37 @@ class RunDirectory:
         return cls
 
     def snapshot(self) -> Snapshot:
+        name = _numbered("snapshot.json", self._attempt())
         try:
-            return Snapshot.model_validate_json(self._read("snapshot.json"))
+            return Snapshot.model_validate_json(self._read(name))
         except ValidationError as exc:
-            raise self._broken("snapshot.json", exc) from exc
+            raise self._broken(name, exc) from exc
 
     def status(self) -> SwarmRunStatus:
-        """The last one written; a fresh one before the first."""
+        """The last one written of this attempt; a fresh one before the first."""
         try:
-            return SwarmRunStatus.model_validate_json((self.path / "status.json").read_text())
+            status = SwarmRunStatus.model_validate_json((self.path / "status.json").read_text())
         except FileNotFoundError:
             return SwarmRunStatus()
         except (OSError, ValueError) as exc:
             raise self._broken("status.json", exc) from exc
+        earlier = self._attempt() > 1 and status.run != self.file().instance
+        return SwarmRunStatus() if earlier else status
 
-    def report(self) -> RunReport:
-        """How the run ended, as its orchestration (or a merge by hand since then) left it."""
+    def report(self, attempt: int = 0) -> RunReport:
+        """How the attempt (0: the last one) ended, as its orchestration, or a merge by hand since then, left it."""
+        name = _numbered("report.json", attempt or self._attempt())
         try:
-            return RunReport.model_validate_json(self._read("report.json"))
+            return RunReport.model_validate_json(self._read(name))
         except ValidationError as exc:
-            raise self._broken("report.json", exc) from exc
+            raise self._broken(name, exc) from exc
+
+    def _attempt(self) -> int:
+        """1 before there is a run."""
+        try:
+            return self.file().attempt
+        except NotFound:
+            return 1
 
     # ------------------------------------------------------------ writing
 
@@ -168,6 +191,12 @@ class RunDirectory:
         write_atomic(self.path / "resource.yaml", dump(run.model_copy(update={"status": None})))
         write_atomic(self.path / "class.yaml", dump(cls))
         write_atomic(self.path / "snapshot.json", snapshot.model_dump_json(by_alias=True))
+        write_atomic(self.path / "run.json", file.model_dump_json(by_alias=True, indent=1))
+
+    def begin_attempt(self, file: RunFile, snapshot: Snapshot) -> None:
+        """`run.json` comes last: until then the attempt before it is the one that counts."""
+        name = _numbered("snapshot.json", file.attempt)
+        write_atomic(self.path / name, snapshot.model_dump_json(by_alias=True))
         write_atomic(self.path / "run.json", file.model_dump_json(by_alias=True, indent=1))
 
     def save_resource(self, run: SwarmRun) -> None:
@@ -179,7 +208,8 @@ class RunDirectory:
         write_atomic(self.path / "status.json", text, durable=status.phase.terminal)
 
     def save_report(self, report: RunReport) -> None:
-        write_atomic(self.path / "report.json", report.model_dump_json(by_alias=True))
+        name = _numbered("report.json", self._attempt())
+        write_atomic(self.path / name, report.model_dump_json(by_alias=True))
 
     def master_key(self) -> bytes:
         """What the sandboxes' tokens are derived from (HMAC); made on first use, readable by its owner only."""

@@ -24,6 +24,7 @@ from swarmrun.local.directory import RunDirectory
 from swarmrun.local.proving import Proof, findings, prove, sandbox
 from swarmrun.local.runs import OnStatus
 from swarmrun.local.world import ended
+from swarmrun.orchestration.rerun import by_hand
 from swarmrun.planning import graph
 from swarmrun.report import AgentRecord
 from swarmrun.steps import Merge, Merged, PublishResult, SaveReport
@@ -184,6 +185,7 @@ class _Remerge:
         status.reason, status.message = "", f"merged by hand, from {head.source}"[:512]
         self._note([f"merged by hand, from {head.source}; not judged again"])
         report.integration, report.gates = proof.commit, proof.gates
+        report.stand = by_hand(report, self.task.id, head.commit, proof.commit)
         if report.result is None or not report.result.branch:
             report.result = ResultStatus(base_commit=report.base_commit, commit=proof.commit)
         report.message = self._left() or "all is merged, nothing is published yet"

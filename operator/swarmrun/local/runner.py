@@ -14,16 +14,17 @@ from swarmrun.activities.registry import Activity, activities
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.status import Phase, SwarmRunStatus
-from swarmrun.controller.inputs import run_input
 from swarmrun.controller.projection import project
 from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import EmbeddedEngine
 from swarmrun.errors import EngineError, NotFound
 from swarmrun.local.directory import RunDirectory
+from swarmrun.local.rerun import first_input
 from swarmrun.local.world import Models, open_world
 from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
+from swarmrun.orchestration.successor import Successor
 from swarmrun.report import AgentProgress, RunReport
 from swarmrun.sandbox.process import ProcessProvider
 from swarmrun.settings import settings
@@ -72,7 +73,7 @@ class LocalRunner:
         return self._work(idle, lambda _: None)
 
     def _work(self, steps: Mapping[str, Activity], on_status: Callable[[SwarmRun], None]) -> SwarmRunStatus:
-        self._engine.start_worker([run_orchestration, agent], steps)
+        self._engine.start_worker([run_orchestration, agent], steps, successor=Successor())
         self._engine.serve()
         resource = self._directory.resource()
         status = self._directory.status()
@@ -144,7 +145,7 @@ class LocalRunner:
         if self._client.get_orchestration_state(self._file.instance) is None:
             self._client.schedule_new_orchestration(
                 "run",
-                input=run_input(self._snapshot).model_dump(mode="json"),
+                input=first_input(self._directory, self._file, self._snapshot).model_dump(mode="json"),
                 instance_id=self._file.instance,
             )
 

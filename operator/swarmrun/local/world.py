@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.resolve import Snapshot, scheme_and_host
 from swarmrun.api.swarmclass import ModelTier, Tier
+from swarmrun.artifacts.store import open_store
 from swarmrun.durable.bridge import Bridge
 from swarmrun.errors import Conflict, InvalidResource, PermissionDenied
 from swarmrun.git.credentials import Credential, Token, UserGit
@@ -73,6 +74,7 @@ def open_world(directory: RunDirectory, bridge: Bridge, models: Models) -> RunWo
         model_of=models,
         remote=lambda: remote_of(snapshot),
         pull_requests=lambda: _pull_requests(snapshot),
+        earlier=lambda _: open_store(directory.artifacts_of(directory.file().attempt - 1).as_uri()),
     )
 
 

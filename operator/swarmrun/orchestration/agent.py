@@ -16,7 +16,7 @@ from swarmrun.observability.previews import previewed
 from swarmrun.orchestration import budget
 from swarmrun.orchestration.flow import Host, Orchestration, Until, Work, drive
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
-from swarmrun.orchestration.mail import Mail, Stopped
+from swarmrun.orchestration.mail import EVENT, Mail, Stopped
 from swarmrun.orchestration.perform import (
     begin,
     perform,
@@ -83,6 +83,7 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
     """The orchestration that is registered. Always returns a value, whatever happens."""
     s = AgentInput.model_validate(given)
     life = Life(ctx, s)
+    life.take_up()
     try:
         result = yield from drive(life, life.work())
     except ContinueAsNew:
@@ -98,7 +99,12 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
         result = life.result("Failed", failed.reason, failed.message)
     except SandboxFailed as failed:
         result = life.result("Failed", failed.reason, failed.message)
-    return previewed(of_result(result), result.model_dump(mode="json"))
+    end = result.model_dump(mode="json")
+    # Beside returning it: a run that began a new life is not waited upon by the engine any more.
+    ctx.send_event(
+        s.run, EVENT, data={"kind": "ended", "agent": ctx.instance_id, "serial": s.serial, "result": end}
+    )
+    return previewed(of_result(result), end)
 
 
 class Life(Host):
@@ -112,6 +118,13 @@ class Life(Host):
         self.pending: task.Task[Any] | None = None
         """A checkpoint under way beside the next model call."""
         self.pending_turn = 0
+
+    def take_up(self) -> None:
+        """A checkpoint that was under way when another program was at work here is taken now."""
+        s = self.s
+        if s.unsettled and s.box and s.ready:
+            self.start_checkpoint(s.unsettled)
+        s.unsettled = 0
 
     # ------------------------------------------------------------ the loop
 
@@ -215,7 +228,7 @@ class Life(Host):
         """`changed`: the work tree differs from the last checkpoint, and a new one is begun."""
         s = self.s
         if changed and s.box:
-            self.start_checkpoint()
+            self.start_checkpoint(s.turn)
         else:
             s.checkpoint_turn = s.turn
         s.turn += 1
@@ -311,9 +324,9 @@ class Life(Host):
         )
         s.box, s.ready = provided.box, True
 
-    def start_checkpoint(self) -> None:
-        self.pending = begin(self.ctx, CHECKPOINT, self.checkpoint_of(self.s.turn))
-        self.pending_turn = self.s.turn
+    def start_checkpoint(self, turn: int) -> None:
+        self.pending = begin(self.ctx, CHECKPOINT, self.checkpoint_of(turn))
+        self.pending_turn = turn
 
     def checkpoint_of(self, turn: int) -> TakeCheckpoint:
         s = self.s
@@ -427,8 +440,15 @@ class Life(Host):
                 message=self.message[:500],
                 generation=s.box.generation if s.box else 1,
                 usage=s.usage,
+                stand=self.stand(),
             ).model_dump(mode="json")
         )
+
+    def stand(self) -> dict[str, Any]:
+        """What a program that takes this over begins with. `s` itself stays: this is not called in a replay."""
+        unsettled = self.pending_turn if self.pending is not None else 0
+        s = self.s.model_copy(update={"mail": self.mail.state(), "unsettled": unsettled})
+        return s.model_dump(mode="json", exclude_defaults=True)
 
 
 def groups(calls: list[CallRef]) -> list[list[CallRef]]:

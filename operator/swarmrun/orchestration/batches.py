@@ -43,9 +43,14 @@ def merge(board: Board, batch: list[Item]) -> Work[None]:
     desk, before = board.desk, board.desk.integration
     busy = any(i.state == "working" for i in board.items.values())
     desk.show(desk.report.phase if busy else Phase.MERGING)
-    order = yield from merging.order(desk, {i.ref.id: i.head for i in batch})
-    steps: list[Step] = []
     parked: list[tuple[Item, merging.Landed]] = []
+    for item in batch:
+        # Parked in an earlier life of this run, and not told to the task yet.
+        if label(item) in desk.kept:
+            parked.append((item, merging.Landed(**desk.kept[label(item)])))
+    given_up = {item.ref.id for item, _ in parked}
+    order = yield from merging.order(desk, {i.ref.id: i.head for i in batch if i.ref.id not in given_up})
+    steps: list[Step] = []
     for task_id in order:
         item = board.items[task_id]
         landed = yield from merging.merge_one(desk, task_id, item.head, item.attempt)
@@ -54,11 +59,18 @@ def merge(board: Board, batch: list[Item]) -> Work[None]:
             steps.append(Step(item, landed.commit, landed.combined))
         else:
             parked.append((item, landed))
+            desk.kept[label(item)] = {"reason": landed.reason, "refused": landed.refused}
     yield from land(board, before, steps)
     for item, landed in parked:
         # A fresh attempt starts from what the branch conflicts with.
         yield from again_or_failed(board, item, "parked", "Parked", landed.reason, landed.refused)
+    desk.kept = {}
+    desk.ended = {i: e for i, e in desk.ended.items() if not merging.is_integrator(desk, i)}
     desk.show(Phase.RUNNING)
+
+
+def label(item: Item) -> str:
+    return f"parked {item.ref.id} {item.attempt}"
 
 
 def land(board: Board, before: str, steps: list[Step]) -> Work[None]:
@@ -116,10 +128,14 @@ def check(board: Board, steps: list[Step], last: int) -> Work[BatchChecked]:
     landing = {s.item.ref.id for s in steps[: last + 1]}
     unmerged = [i for i in board.items.values() if i.state != "merged" and i.ref.id not in landing]
     commit = steps[last].commit
-    done: BatchChecked = yield from desk.in_box(
-        BATCH_GATES,
-        lambda box: BatchGates(**box.model_dump(), commit=commit, unmerged=len(unmerged)),
-        commit,
+    done: BatchChecked = yield from desk.once(
+        f"batch {commit} {len(unmerged)}",
+        BatchChecked,
+        desk.in_box(
+            BATCH_GATES,
+            lambda box: BatchGates(**box.model_dump(), commit=commit, unmerged=len(unmerged)),
+            commit,
+        ),
     )
     return done
 

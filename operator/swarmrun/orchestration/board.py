@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from swarmrun.api.status import AgentPhase
 from swarmrun.orchestration import budget
 from swarmrun.orchestration.desk import Desk
 from swarmrun.orchestration.flow import Flow, Work
+from swarmrun.orchestration.stand import BoardStand, ItemStand, State
 from swarmrun.steps import TaskRef
 
 ATTEMPTS = 2
@@ -19,8 +19,6 @@ FINAL = frozenset(
 """Reasons that a fresh attempt cannot mend."""
 PLANNER_CALLS_FOR_CONTRACTS = 2
 """Breaking contract changes a run may pay a planner call for (design)."""
-
-State = Literal["waiting", "working", "finished", "merging", "merged", "parked", "failed", "skipped"]
 
 
 @dataclass
@@ -35,7 +33,18 @@ class Item:
     evidence: str = ""
     summary: str = ""
     reason: str = ""
+    amended: int = 0
+    """How many of its contract issues are decided."""
     allowance: budget.Allowance = budget.Allowance(0, None)
+
+    @staticmethod
+    def of(stand: ItemStand) -> Item:
+        values = {name: getattr(stand, name) for name in ItemStand.model_fields}
+        return Item(allowance=budget.Allowance(values.pop("tokens"), values.pop("cost")), **values)
+
+    def stand(self) -> ItemStand:
+        values = {name: getattr(self, name) for name in ItemStand.model_fields.keys() - {"tokens", "cost"}}
+        return ItemStand(tokens=self.allowance.tokens, cost=self.allowance.cost, **values)
 
 
 @dataclass
@@ -50,6 +59,27 @@ class Board:
     amending: bool = False
     planner_calls: int = PLANNER_CALLS_FOR_CONTRACTS
     amendments: int = 0
+
+    @staticmethod
+    def taken_up(desk: Desk, stand: BoardStand) -> Board:
+        """As an earlier life of this run, or an earlier attempt, left it."""
+        return Board(
+            desk,
+            items={i.ref.id: Item.of(i) for i in stand.items},
+            ground=stand.ground,
+            replanned=stand.replanned,
+            planner_calls=stand.planner_calls,
+            amendments=stand.amendments,
+        )
+
+    def stand(self) -> BoardStand:
+        return BoardStand(
+            items=[item.stand() for item in self.items.values()],
+            ground=self.ground,
+            replanned=self.replanned,
+            planner_calls=self.planner_calls,
+            amendments=self.amendments,
+        )
 
     def unfinished(self) -> list[Item]:
         return [i for i in self.items.values() if i.state != "merged"]

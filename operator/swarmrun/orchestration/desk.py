@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from swarmrun.orchestration.perform import begin, failure_text, perform, perform
 from swarmrun.orchestration.previews import of_agent
 from swarmrun.orchestration.sandboxes import provide
 from swarmrun.orchestration.size import fitted
+from swarmrun.orchestration.stand import BoardStand, EndedAgent, LiveAgent, Stage, Stand
 from swarmrun.report import AgentRecord, RunReport
 from swarmrun.steps import (
     AMEND,
@@ -65,33 +67,56 @@ class RunEnded(Exception):
         self.message = message
 
 
+@dataclass(frozen=True)
+class Working:
+    """An agent at work. `child` is None where an earlier life of this run started it: its end comes as mail."""
+
+    agent: LiveAgent
+    child: task.Task[Any] | None = None
+
+    @property
+    def allowance(self) -> budget.Allowance:
+        return budget.Allowance(self.agent.tokens, self.agent.cost)
+
+
 class Desk(Host):
     def __init__(self, ctx: task.OrchestrationContext, given: RunInput) -> None:
         super().__init__(Mail(ctx))
         self.ctx, self.given = ctx, given
-        self.report = RunReport(
-            run=given.run,
-            name=given.name,
-            namespace=given.namespace,
-            generation=given.generation,
-            threshold=given.threshold,
-            started_at=self.now(),
-        )
-        self.preflight = Preflight(base_branch="", base_commit="")
-        self.integration = ""
+        stand = Stand.model_validate(given.stand or {})
+        of_this_run = {"run": given.run, "name": given.name, "namespace": given.namespace}
+        measured_by = {"generation": given.generation, "threshold": given.threshold}
+        self.report = RunReport.model_validate({**(given.report or {}), **of_this_run, **measured_by})
+        self.report.started_at = self.report.started_at or self.now()
+        self.stage: Stage = stand.stage
+        self.adopted = stand.adopted
+        self.preflight = stand.preflight or Preflight(base_branch="", base_commit="")
+        self.scaffold = stand.scaffold
+        self.integration = stand.integration
         """Commit of the integration branch."""
-        self.box = BoxRef(run=given.run, task=INTEGRATION)
-        self.box_ready = False
+        self.box = stand.box or BoxRef(run=given.run, task=INTEGRATION)
+        self.box_ready = stand.box_ready
         self.warming: task.Task[Any] | None = None
         """The first look at it, which makes it."""
-        self.plan_key = ""
-        self.planners = 0
-        """Attempts of the planner so far."""
-        self.evidence_number = 0
-        self.live: dict[str, task.Task[Any]] = {}
+        self.plan_key = stand.plan
+        self.planners = stand.planners
+        """Attempts of the planner that have ended."""
+        self.evidence_number = stand.evidence_number
+        self.serial = stand.serial
+        """Agents started so far."""
+        self.live = {instance: Working(agent) for instance, agent in stand.live.items()}
         """Agents at work, by instance id."""
-        self.promised: dict[str, tuple[str, budget.Allowance]] = {}
-        """Role of each, and what it may use."""
+        for instance, why in stand.broken.items():
+            self.mail.ended[instance] = broken(stand.live[instance], why)
+        self.ended = stand.ended
+        self.kept = stand.kept
+        self.charged = stand.charged
+        self.board_before = stand.board
+        """As an earlier life left it."""
+        self.board_now: Callable[[], BoardStand | None] = lambda: self.board_before
+        self.judged_from = stand.judged_from
+        """The integration branch as it was when it was first judged."""
+        self.verdict = stand.verdict
         self.most_agents = given.parallelism
         """At work at once: never more than there are tasks; none once the last has ended."""
         self.approving = ""
@@ -103,7 +128,11 @@ class Desk(Host):
         """What agents and clock were told last."""
         self.timers: list[task.Task[Any]] = []
         self.deadline: task.Task[Any] | None = None
-        self.time_left = timedelta(seconds=given.duration_seconds)
+        self.time_left = timedelta(
+            seconds=given.duration_seconds if stand.seconds_left is None else stand.seconds_left
+        )
+        if stand.running_since is not None:
+            self.time_left = max(timedelta(0), self.time_left - (self.now() - stand.running_since))
         self.clock_started = self.now()
         self.clock_held = 0
 
@@ -182,7 +211,39 @@ class Desk(Host):
         report.sandboxes = 0 if self.approving == "publish" else 1 + self.agents_at_once
         report.message = next(iter(self.waits.values()), self.message)
         report.waiting_for = self.approving or next((WAITS_FOR.get(step, "") for step in self.waits), "")
-        self.ctx.set_custom_status(fitted(report))
+        report.stand = None  # it is not cut down
+        self.ctx.set_custom_status({**fitted(report), "stand": self.stand()})
+
+    def stand(self) -> dict[str, Any]:
+        """For another life of this run."""
+        running = self.deadline is not None
+        return Stand(
+            stage=self.stage,
+            adopted=self.adopted,
+            preflight=self.preflight if self.preflight.base_commit else None,
+            scaffold=self.scaffold,
+            integration=self.integration,
+            plan=self.plan_key,
+            planners=self.planners,
+            evidence_number=self.evidence_number,
+            serial=self.serial,
+            box=self.box,
+            box_ready=self.box_ready,
+            live={instance: working.agent for instance, working in self.live.items()},
+            ended=self.ended,
+            kept=self.kept,
+            charged=self.charged,
+            seconds_left=self.time_left.total_seconds(),
+            running_since=self.clock_started if running else None,
+            board=self.board_now(),
+            judged_from=self.judged_from,
+            verdict=self.verdict,
+        ).model_dump(mode="json", exclude_defaults=True)
+
+    def enter(self, stage: Stage) -> None:
+        """What the stage before has brought is made use of."""
+        self.stage = stage
+        self.ended, self.kept = {}, {}
 
     def note(self, text: str) -> None:
         """A line for people: what the run met and got over."""
@@ -191,6 +252,15 @@ class Desk(Host):
             self.report.notes = [*self.report.notes, text][:MAX_NOTES]
 
     # ------------------------------------------------------------ steps
+
+    def once(self, label: str, out: type[StepModel], work: Work[Any]) -> Work[Any]:
+        """A step that takes long: a later life of this run that comes here again finds its result."""
+        if label in self.kept:
+            work.close()
+            return out.model_validate(self.kept[label])
+        result = yield from work
+        self.kept[label] = result.model_dump(mode="json", exclude_defaults=True)
+        return result
 
     def perform(self, step: Step[Any], given: StepModel) -> Work[Result[Any]]:
         yield from self.not_suspended()
@@ -227,10 +297,13 @@ class Desk(Host):
         self.note(f"{step} waited {pause:g} s: {failed.reason}")
         self.waits[step] = waiting(step, pause, failed)
 
-    def charge(self, usage: UsageRecord | None) -> None:
-        """Model calls that are no agent's (judge, amendments)."""
-        if usage is not None:
-            self.report.usage = add_usage(self.report.usage, usage)
+    def charge(self, usage: UsageRecord | None, *, once: str = "") -> None:
+        """Model calls that are no agent's (judge, amendments). `once`: counted under this name one time only."""
+        if usage is None or once in self.charged:
+            return
+        self.report.usage = add_usage(self.report.usage, usage)
+        if once:
+            self.charged.append(once)
 
     def spent(self, *, without: Sequence[str] = ()) -> list[UsageRecord]:
         """Of ended attempts; `without`: roles that do not count, judge and amendments with them."""
@@ -244,12 +317,12 @@ class Desk(Host):
     def left_for_helpers(self) -> budget.Allowance:
         """For planner, integrator, judge and fixer: all that is neither spent nor promised to agents at work."""
         whole = budget.Allowance(self.given.tokens, self.given.cost)
-        return budget.left(whole, self.spent(), (allowance for _, allowance in self.promised.values()))
+        return budget.left(whole, self.spent(), (working.allowance for working in self.live.values()))
 
     def left_for_tasks(self) -> budget.Allowance:
         """What is held back is not touched, what planner and tasks used is gone."""
         open_part = budget.for_tasks(budget.Allowance(self.given.tokens, self.given.cost))
-        promised = (allowance for role, allowance in self.promised.values() if role not in HELPERS)
+        promised = (w.allowance for w in self.live.values() if w.agent.role not in HELPERS)
         return budget.lesser(
             budget.left(open_part, self.spent(without=HELPERS), promised), self.left_for_helpers()
         )
@@ -270,12 +343,37 @@ class Desk(Host):
         tasks = self.report.plan.tasks if self.report.plan else []
         return next((t.title for t in tasks if t.id == task_id), "")
 
+    def instance(self, task_id: str, attempt: int) -> str:
+        return f"{self.given.run}:{task_id}:{attempt}"
+
+    def begun(self, task_id: str, attempt: int) -> bool:
+        """Whether an earlier life of this run has started this attempt, and no use was made of its end."""
+        instance = self.instance(task_id, attempt)
+        return instance in self.live or instance in self.ended
+
     def agent(self, given: AgentInput) -> Work[AgentResult]:
         """One attempt of an agent as a sub-orchestration; its line in the report is kept."""
         yield from self.not_suspended()
+        instance = self.instance(given.task, given.attempt)
+        if instance in self.ended and self.ended[instance].answers(given.brief):
+            return self.ended[instance].result
         record = self.record(given.task, given.role, given.branch)
-        instance = f"{given.run}:{given.task}:{given.attempt}"
-        given = given.model_copy(update={"title": self.title(given.task)})
+        if instance not in self.live:
+            self.begin_agent(record, instance, given.model_copy(update={"title": self.title(given.task)}))
+        working = self.live[instance]
+        if working.child is not None:
+            yield working.child
+        else:
+            yield Until(lambda: self.is_over(instance))
+        result = self.end_of(instance)
+        del self.live[instance]
+        self.note_end(record, result)
+        self.ended[instance] = EndedAgent(
+            base=given.brief.base, ours=given.brief.ours, theirs=given.brief.theirs, result=result
+        )
+        return result
+
+    def begin_agent(self, record: AgentRecord, instance: str, given: AgentInput) -> None:
         record.instance = instance
         record.started_at = record.started_at or self.now()
         record.finished_at = None
@@ -283,19 +381,27 @@ class Desk(Host):
         record.status.turns = record.status.tool_calls = 0
         record.status.phase = AgentPhase.RUNNING
         record.status.reason = record.status.message = ""
+        self.serial += 1
+        given = given.model_copy(update={"serial": self.serial})
         child = cast(
             "task.Task[Any]",
             self.ctx.call_sub_orchestrator(  # pyright: ignore[reportUnknownMemberType]
                 AGENT, input=previewed(of_agent(given), given.model_dump(mode="json")), instance_id=instance
             ),
         )
-        self.live[instance] = child
-        self.promised[instance] = (given.role, budget.Allowance(given.tokens, given.cost))
-        yield child
-        del self.live[instance], self.promised[instance]
-        result = outcome(child)
-        self.note_end(record, result)
-        return result
+        live = LiveAgent(role=given.role, tokens=given.tokens, cost=given.cost, serial=self.serial)
+        self.live[instance] = Working(live, child)
+
+    def is_over(self, instance: str) -> bool:
+        """Whether an agent at work has ended."""
+        working = self.live[instance]
+        if working.child is not None:
+            return working.child.is_complete
+        return self.mail.ended.get(instance, {}).get("serial") == working.agent.serial
+
+    def end_of(self, instance: str) -> AgentResult:
+        child = self.live[instance].child
+        return outcome(child) if child is not None else told_end(self.mail.ended[instance])
 
     def note_end(self, record: AgentRecord, result: AgentResult) -> None:
         """What is known of an attempt once it is over."""
@@ -409,11 +515,25 @@ class Desk(Host):
         return self.report.result
 
 
+def broken(agent: LiveAgent, why: str) -> dict[str, Any]:
+    """As the mail that an agent cannot send any more."""
+    end = AgentResult(status="Failed", reason="InternalError", message=why)
+    return {"serial": agent.serial, "result": end.model_dump(mode="json")}
+
+
+def told_end(mail: Mapping[str, Any]) -> AgentResult:
+    return _result(mail.get("result"))
+
+
 def outcome(child: task.Task[Any]) -> AgentResult:
     """A finished sub-orchestration as a value; it failing is a bug, told as such."""
     if child.is_failed:
         return AgentResult(status="Failed", reason="InternalError", message=failure_text(child))
+    return _result(child.get_result())
+
+
+def _result(value: Any) -> AgentResult:
     try:
-        return AgentResult.model_validate(child.get_result())
+        return AgentResult.model_validate(value)
     except ValidationError as exc:
         return AgentResult(status="Failed", reason="InternalError", message=f"no result of an agent: {exc}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from pydantic import Field
 
+from swarmrun.orchestration.program import program
 from swarmrun.steps import (
     AcceptedPlan,
     AgentRef,
@@ -17,16 +19,14 @@ from swarmrun.steps import (
     UsageRecord,
 )
 
-VERSION = 1
-"""Version of the orchestrations' steps, carried in every input: later code branches on it."""
-
 
 class RunInput(RunRef):
     """The decisions' parameters; goal, plan and models stay in the snapshot artifact."""
 
     preview: str = ""
     """The goal's head, for people; nothing is decided by it."""
-    version: int = VERSION
+    program: str = Field(default_factory=program)
+    """Whose decisions the history holds that begins with this."""
     name: str
     namespace: str = "default"
     generation: int = 1
@@ -51,14 +51,24 @@ class RunInput(RunRef):
     max_fix_rounds: int = 3
     samples: int = 3
     guards: bool = True
+    stand: dict[str, Any] | None = None
+    """Where it goes on from (`stand.Stand`); None: from the beginning."""
+    report: dict[str, Any] | None = None
+    """What is told of it so far, with a stand."""
+    earlier: str = ""
+    """The attempt whose work is taken over: artifacts are copied from its store."""
+    anew: bool = False
+    """A result is wanted although one is published already."""
 
 
 class AgentInput(AgentRef):
     """One agent's life, also its state when it continues as new."""
 
-    version: int = VERSION
     title: str = ""
     """Of its task, for people."""
+    program: str = Field(default_factory=program)
+    serial: int = 0
+    """Told with its end, which might be that of an earlier one under this id."""
     brief: Brief
     box: BoxRef | None = None
     branch: str = ""
@@ -97,6 +107,8 @@ class AgentInput(AgentRef):
     notes: list[str] = Field(default_factory=list[str])
     last_tool: str = ""
     mail: dict[str, object] = Field(default_factory=dict[str, object])
+    unsettled: int = 0
+    """Turn whose checkpoint was under way."""
 
 
 class AgentResult(StepModel):

@@ -9,6 +9,7 @@ from swarmrun.orchestration import budget
 from swarmrun.orchestration.desk import INTEGRATION, Desk, RunEnded
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
+from swarmrun.orchestration.stand import Verdict
 from swarmrun.steps import (
     GATES,
     SAMPLE,
@@ -40,14 +41,10 @@ class Round:
         return self.tallied.judgement
 
 
-@dataclass(frozen=True)
-class Verdict:
-    ok: bool
-    reason: str = ""
-    message: str = ""
-
-
 def phase(desk: Desk) -> Work[Verdict]:
+    # From its beginning, also where an earlier life of this run was in the middle of it: what was found and paid
+    # is found again.
+    desk.integration, desk.report.judgements = desk.judged_from, []
     rounds = 0
     gates = yield from prove(desk, 0, desk.integration)
     if gates.breaches and desk.given.guards and desk.given.max_fix_rounds:
@@ -86,10 +83,14 @@ def measure(desk: Desk, number: int, commit: str) -> Work[Round]:
 def prove(desk: Desk, number: int, commit: str) -> Work[GatesRun]:
     """Gates, and the contracts by reading the code."""
     desk.show(Phase.VERIFYING, "runs the gates")
-    gates: GatesRun = yield from desk.in_box(
-        GATES,
-        lambda box: RunGates(**box.model_dump(), commit=commit, round=number, plan=desk.plan_key),
-        commit,
+    gates: GatesRun = yield from desk.once(
+        f"gates {number} {commit}",
+        GatesRun,
+        desk.in_box(
+            GATES,
+            lambda box: RunGates(**box.model_dump(), commit=commit, round=number, plan=desk.plan_key),
+            commit,
+        ),
     )
     desk.report.gates = gates.gates
     return gates
@@ -134,10 +135,10 @@ def judge(desk: Desk, number: int, gates: GatesRun) -> Work[Round]:
         ],
     )
     usable: list[str] = []
-    for sample in samples:
+    for i, sample in enumerate(samples, start=1):
         if sample.ok:
             usable.append(sample.ok.artifact)
-            desk.charge(sample.ok.usage)
+            desk.charge(sample.ok.usage, once=f"judge {number} {i}")
         elif sample.failed:
             desk.note(f"judge, round {number}: {sample.failed.reason}: {sample.failed.message}")
     if not usable:
@@ -171,7 +172,8 @@ def record(desk: Desk, done: Round) -> None:
 def fix(desk: Desk, number: int, commit: str, evidence: str, why: str) -> Work[str | None]:
     """The fixer works in place on the integration sandbox. None: the round closed nothing."""
     desk.show(Phase.FIXING, f"round {number}: {why}")
-    yield from desk.open_box(commit, setup=True)
+    if not desk.begun(f"fix-{number}", 1):
+        yield from desk.open_box(commit, setup=True)
     allowance = desk.left_for_helpers()
     result: AgentResult = yield from desk.agent(
         AgentInput(
@@ -210,10 +212,10 @@ def state(done: Round) -> RoundState:
 def verdict(desk: Desk, best: Round) -> Verdict:
     if best.gates.failing_required:
         names = ", ".join(g.name for g in best.gates.gates if g.required and not g.passed)
-        return Verdict(False, "GatesFailed", f"required gates fail: {names}")
+        return Verdict(ok=False, reason="GatesFailed", message=f"required gates fail: {names}")
     if best.gates.breaches:
-        return Verdict(False, "ContractsBroken", "; ".join(best.gates.breaches)[:500])
+        return Verdict(ok=False, reason="ContractsBroken", message="; ".join(best.gates.breaches)[:500])
     if best.judgement.score < desk.given.threshold:
         message = f"score {best.judgement.score} is below the threshold {desk.given.threshold}"
-        return Verdict(False, "ScoreBelowThreshold", message)
-    return Verdict(True)
+        return Verdict(ok=False, reason="ScoreBelowThreshold", message=message)
+    return Verdict(ok=True)

@@ -38,6 +38,8 @@ class Mail:
         """Not read yet; whoever reads them takes them out."""
         self._known: list[str] = list(carried.get("known") or [])
         """Ids of all news that ever came: an engine may deliver a word twice."""
+        self.ended: dict[str, dict[str, Any]] = {}
+        """Agent's instance id → the last end that was told of it."""
         self.wait: task.Task[Any] = ctx.wait_for_external_event(EVENT)
 
     def take(self) -> bool:
@@ -52,13 +54,16 @@ class Mail:
     def close(self) -> dict[str, Any]:
         """For continue-as-new: what the next life must know."""
         self.take()
+        return self.state()
+
+    def state(self) -> dict[str, Any]:
         return {
             "cancelled": self.cancelled,
             "suspended": self.suspended,
             "granted": self.granted,
             "answers": self.answers,
-            "news": self.news,
-            "known": self._known,
+            "news": list(self.news),
+            "known": list(self._known),
         }
 
     def _file(self, received: Any) -> None:
@@ -75,6 +80,8 @@ class Mail:
             self.granted = max(self.granted, number if isinstance(number, int) else 0)
         elif kind in ("approve", "reject"):
             self.answers[str(message.get("what"))] = message
+        elif kind == "ended":
+            self.ended[str(message.get("agent"))] = message
         elif kind == "news":
             text = str(message.get("text", ""))
             known = str(message.get("id") or text)

@@ -79,7 +79,8 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
 
 
 def integrate(desk: Desk, task_id: str, head: str, attempt: int, merged: Merged) -> Work[AgentResult]:
-    yield from desk.open_box(desk.integration, setup=True)
+    if not desk.begun(f"integrate-{task_id}", attempt):
+        yield from desk.open_box(desk.integration, setup=True)
     allowance = desk.left_for_helpers()
     result: AgentResult = yield from desk.agent(
         AgentInput(
@@ -106,6 +107,10 @@ def integrate(desk: Desk, task_id: str, head: str, attempt: int, merged: Merged)
         )
     )
     return result
+
+
+def is_integrator(desk: Desk, instance: str) -> bool:
+    return instance.startswith(f"{desk.given.run}:integrate-")
 
 
 def park(desk: Desk, task_id: str, why: str, files: list[str], refused: list[str]) -> Landed:

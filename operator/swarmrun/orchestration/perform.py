@@ -81,7 +81,11 @@ def perform_all(
 def read(step: Step[O], done: task.Task[Any]) -> Result[O]:
     """A finished task as a typed result; what the engine calls failed is a bug or a lost worker."""
     if done.is_failed:
-        return _bug(step, failure_text(done))
+        failed = _bug(step, failure_text(done))
+        if _unknown_there(done) and failed.failed:
+            failed.failed.reason = failed.failed.kind = UNKNOWN
+            failed.failed.retryable = True
+        return failed
     raw = done.get_result()
     try:
         given = cast(dict[str, Any], raw)
@@ -91,6 +95,15 @@ def read(step: Step[O], done: task.Task[Any]) -> Result[O]:
     except (AttributeError, KeyError, ValidationError):
         # Raised here, it would end the orchestration where nobody can catch it.
         return _bug(step, f"it gave {str(raw)[:200]!r}")
+
+
+UNKNOWN = "WorkerOfAnotherVersion"
+"""While an upgrade is rolled out a step may reach a worker that does not know it yet, or any more."""
+
+
+def _unknown_there(done: task.Task[Any]) -> bool:
+    details = getattr(done.get_exception(), "details", None)
+    return str(getattr(details, "error_type", "")).endswith("ActivityNotRegisteredError")
 
 
 def failure_text(done: task.Task[Any]) -> str:
@@ -130,6 +143,7 @@ def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
         "ModelUnavailable": OUTAGE_TRIES,
         "RemoteUnavailable": OUTAGE_TRIES,
         "GitPodStarting": STARTING_TRIES,
+        UNKNOWN: OUTAGE_TRIES,
     }
     limit = limits.get(failed.reason) or limits.get(failed.kind, OTHER_TRIES)
     if tries >= limit:

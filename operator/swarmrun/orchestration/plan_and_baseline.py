@@ -28,22 +28,20 @@ PLANNER_TURNS_EMPTY = 4
 
 def phase(desk: Desk) -> Work[AcceptedPlan]:
     desk.show(Phase.PLANNING)
+    # From its beginning, also where an earlier life of this run has begun it: the same planners come again.
+    desk.planners = desk.evidence_number = 0
+    desk.integration = desk.preflight.base_commit
     if desk.preflight.empty:
         # Nothing to read and nothing that could have failed before: set-up waits for the scaffold.
         accepted: AcceptedPlan = yield from plan(desk)
     else:
-        yield from desk.open_box(desk.preflight.base_commit, setup=False)
+        if "baseline" not in desk.kept:
+            yield from desk.open_box(desk.preflight.base_commit, setup=False)
         accepted, _ = yield from beside(plan(desk), baseline(desk))
     for round_number in range(1, ROUNDS + 1):
         take(desk, accepted)
-        scaffolded: Scaffolded = yield from desk.in_box(
-            SCAFFOLD,
-            lambda box, key=accepted.artifact: Scaffold(
-                **box.model_dump(), plan=key, base=desk.preflight.base_commit
-            ),
-            desk.preflight.base_commit,
-            # An empty tree cannot be set up; the step does it itself once the scaffold stands.
-            setup=not desk.preflight.empty,
+        scaffolded: Scaffolded = yield from desk.once(
+            f"scaffold {round_number}", Scaffolded, scaffold(desk, accepted.artifact)
         )
         if not scaffolded.errors:
             desk.integration = scaffolded.commit
@@ -63,11 +61,24 @@ def take(desk: Desk, accepted: AcceptedPlan) -> None:
     desk.report.plan = accepted.status
 
 
+def scaffold(desk: Desk, plan_key: str) -> Work[Scaffolded]:
+    base = desk.preflight.base_commit
+    done: Scaffolded = yield from desk.in_box(
+        SCAFFOLD,
+        lambda box: Scaffold(**box.model_dump(), plan=plan_key, base=base),
+        base,
+        # An empty tree cannot be set up; the step does it itself once the scaffold stands.
+        setup=not desk.preflight.empty,
+    )
+    return done
+
+
 def baseline(desk: Desk) -> Work[None]:
-    done: BaselineDone = yield from desk.in_box(
-        BASELINE,
-        lambda box: Baseline(**box.model_dump(), commit=desk.preflight.base_commit),
-        desk.preflight.base_commit,
+    base = desk.preflight.base_commit
+    done: BaselineDone = yield from desk.once(
+        "baseline",
+        BaselineDone,
+        desk.in_box(BASELINE, lambda box: Baseline(**box.model_dump(), commit=base), base),
     )
     desk.report.gates = done.gates
 
@@ -87,17 +98,16 @@ def plan(desk: Desk, *, evidence: str = "") -> Work[AcceptedPlan]:
 
 def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
     """One attempt of the planner; at a re-plan `kept` names the tasks that stay as they are."""
-    blank = desk.preflight.empty and not kept
-    if not blank:
+    blank, attempt = desk.preflight.empty and not kept, desk.planners + 1
+    if not blank and not desk.begun("plan", attempt):
         yield from desk.open_box(desk.integration, setup=False)
     allowance = desk.left_for_helpers()
-    desk.planners += 1
     result: AgentResult = yield from desk.agent(
         AgentInput(
             run=desk.given.run,
             role="planner",
             task="plan",
-            attempt=desk.planners,
+            attempt=attempt,
             brief=Brief(
                 base=desk.integration,
                 plan=desk.plan_key,
@@ -107,7 +117,7 @@ def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
             ),
             box=None if blank else desk.box,
             # Later the sandbox may hold anything, a refused scaffold too: the commit is loaded first.
-            ready=desk.box_ready and desk.planners == 1,
+            ready=desk.box_ready and attempt == 1,
             branch=INTEGRATION,
             max_turns=PLANNER_TURNS_EMPTY if blank else PLANNER_TURNS,
             tokens=allowance.tokens,
@@ -117,5 +127,6 @@ def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
             guards=desk.given.guards,
         )
     )
+    desk.planners = attempt
     desk.lent(result)
     return result

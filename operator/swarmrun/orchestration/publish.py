@@ -5,7 +5,7 @@ from __future__ import annotations
 from swarmrun.api.status import Phase
 from swarmrun.orchestration.desk import Desk, RunEnded
 from swarmrun.orchestration.flow import Work
-from swarmrun.orchestration.judge_and_fix import Verdict
+from swarmrun.orchestration.stand import Verdict
 from swarmrun.orchestration.work import Board
 from swarmrun.steps import PUBLISH, SAVE_REPORT, PublishDone, PublishResult, SaveReport
 

@@ -9,15 +9,16 @@ from durabletask import task
 
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.observability.previews import previewed
-from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, work
-from swarmrun.orchestration.desk import Desk, RunEnded, outcome
+from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, rerun, work
+from swarmrun.orchestration.desk import Desk, RunEnded
 from swarmrun.orchestration.flow import Orchestration, Work, beside, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
 from swarmrun.orchestration.perform import begin
 from swarmrun.orchestration.previews import of_report
 from swarmrun.orchestration.sandboxes import SandboxFailed
-from swarmrun.steps import PREFLIGHT, RELEASE, Preflight, Release, RunRef
+from swarmrun.orchestration.stand import Stand
+from swarmrun.steps import ADOPT, PREFLIGHT, RELEASE, Adopt, Look, Preflight, Release
 
 NAME = "run"
 GRACE = timedelta(seconds=20)
@@ -50,16 +51,68 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
     desk.result()
     desk.show(end.phase, end.message)
     desk.publish_status()
+    report.stand = desk.stand()
     return previewed(of_report(report), report.model_dump(mode="json"))
 
 
 def phases(desk: Desk) -> Work[None]:
+    """From where the desk stands: the beginning, or what an earlier life or attempt has left."""
+    if desk.given.earlier and not desk.adopted:
+        yield from adopt(desk)
+    if desk.stage == "looking":
+        yield from look(desk)
+        desk.enter("planning")
+    if desk.stage == "planning":
+        plan = yield from plan_and_baseline.phase(desk)
+        board = work.begin(desk, plan)
+        desk.enter("working")
+    else:
+        board = work.take_up(desk)
+    if desk.stage == "working":
+        yield from work.phase(desk, board)
+        publish.check_budget(desk, board)
+        desk.judged_from = desk.integration
+        desk.enter("judging")
+    if desk.stage == "judging":
+        desk.verdict = yield from judge_and_fix.phase(desk)
+        desk.enter("publishing")
+    assert desk.verdict
+    yield from publish.phase(desk, board, desk.verdict)
+
+
+def adopt(desk: Desk) -> Work[None]:
+    """The work of an earlier attempt comes into this run's store; then the repository is looked at, as ever."""
+    desk.show(Phase.PENDING, "takes over the work of an earlier attempt")
+    stand = Stand.model_validate(desk.given.stand)
+    merged = [i.ref.id for i in stand.board.items if i.state == "merged"] if stand.board else []
+    yield from desk.must(
+        ADOPT,
+        Adopt(
+            run=desk.given.run,
+            earlier=desk.given.earlier,
+            commits=rerun.commits(stand),
+            scaffold=stand.scaffold,
+            artifacts=rerun.artifacts(stand),
+            tasks=merged,
+        ),
+    )
+    yield from look(desk)
+    desk.adopted = True
+
+
+def look(desk: Desk) -> Work[None]:
     desk.show(Phase.PENDING, "looks at the repository")
+    pinned = desk.preflight
+    asked = Look(
+        run=desk.given.run,
+        base_branch=pinned.base_branch,
+        base_commit=pinned.base_commit,
+        anew=desk.given.anew,
+    )
     # In vain where the preflight ends the run; else the two Pods start side by side.
-    found: Preflight = (yield from beside(desk.must(PREFLIGHT, RunRef(run=desk.given.run)), desk.warm_box()))[
-        0
-    ]
-    desk.preflight, desk.integration = found, found.base_commit
+    found: Preflight = (yield from beside(desk.must(PREFLIGHT, asked), desk.warm_box()))[0]
+    desk.preflight = found
+    desk.integration = desk.integration or found.base_commit
     desk.report.base_branch, desk.report.base_commit = found.base_branch, found.base_commit
     if found.already_published:
         result = desk.result()
@@ -69,11 +122,6 @@ def phases(desk: Desk) -> Work[None]:
             "AlreadyPublished",
             f"branch {desk.given.branch} already holds the result of this very goal",
         )
-    tasks = yield from plan_and_baseline.phase(desk)
-    board = yield from work.phase(desk, tasks)
-    publish.check_budget(desk, board)
-    verdict = yield from judge_and_fix.phase(desk)
-    yield from publish.phase(desk, board, verdict)
 
 
 def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:
@@ -84,15 +132,19 @@ def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:
     desk.publish_status()
     for instance in desk.live:
         desk.tell(instance, kind="cancel", reason=end.reason, message=end.message)
-    waiting: list[task.Task[Any]] = [
-        task.when_all(list(desk.live.values())),
-        desk.ctx.create_timer(GRACE),
-    ]
-    yield task.when_any(waiting)
-    for instance, child in desk.live.items():
+    patience = desk.ctx.create_timer(GRACE)
+    while not patience.is_complete:
+        at_work = [i for i in desk.live if not desk.is_over(i)]
+        if not at_work:
+            break
+        children = [w.child for i, w in desk.live.items() if i in at_work and w.child is not None]
+        yield task.when_any([desk.mail.wait, patience, *children])
+        desk.mail.take()
+    for instance in list(desk.live):
         record = next(r for r in desk.report.agents if r.instance == instance)
-        if child.is_complete:
-            desk.note_end(record, outcome(child))
+        if desk.is_over(instance):
+            desk.note_end(record, desk.end_of(instance))
+        del desk.live[instance]
         record.finished_at = desk.now()
         if record.status.phase is not AgentPhase.FINISHED:
             record.status.phase = AgentPhase.CANCELLED

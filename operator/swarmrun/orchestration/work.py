@@ -6,7 +6,7 @@ from functools import partial
 
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.orchestration import budget, plan_and_baseline
-from swarmrun.orchestration.batches import start_merge
+from swarmrun.orchestration.batches import merge, start_merge
 from swarmrun.orchestration.board import Board, Item, again_or_failed, branch_of, skip
 from swarmrun.orchestration.desk import Desk
 from swarmrun.orchestration.flow import Flow, Race, Until, Work, settle
@@ -25,10 +25,33 @@ from swarmrun.steps import (
 )
 
 
-def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
+def begin(desk: Desk, plan: AcceptedPlan) -> Board:
+    desk.scaffold = desk.integration
     board = Board(desk, ground=desk.integration)
     take_plan(board, plan)
     desk.most_agents = min(desk.most_agents, max(1, len(board.items)))
+    desk.board_now = board.stand
+    return board
+
+
+def take_up(desk: Desk) -> Board:
+    """The board of an earlier life. A batch that was being merged is merged again, the same branches."""
+    assert desk.board_before
+    board = Board.taken_up(desk, desk.board_before)
+    desk.board_now = board.stand
+    if desk.stage != "working":
+        desk.most_agents = 0
+        return board
+    desk.most_agents = min(desk.most_agents, max(1, len(board.items)))
+    desk.integration = board.ground
+    board.workers = [Flow(attempt(board, i)) for i in board.items.values() if i.state == "working"]
+    batch = [i for i in board.items.values() if i.state == "merging"]
+    if batch:
+        board.merge = Flow(merge(board, batch))
+    return board
+
+
+def phase(desk: Desk, board: Board) -> Work[None]:
     desk.show(Phase.RUNNING)
     while True:
         start_ready(board)
@@ -46,12 +69,12 @@ def phase(desk: Desk, plan: AcceptedPlan) -> Work[Board]:
         blocked = [i for i in board.items.values() if i.state == "waiting"]
         if not blocked:
             desk.most_agents = 0
-            return board
+            return
         if startable(board):
             yield Until(lambda: not desk.mail.suspended)
         elif not board.replanned and not board.out_of_budget:
-            board.replanned = True
             yield from replan(board, blocked)
+            board.replanned = True
         else:
             for item in blocked:
                 skip(board, item)
@@ -99,13 +122,13 @@ def start_ready(board: Board) -> None:
         waiting = [i.ref for i in board.items.values() if i.state == "waiting"]
         item.allowance = budget.share(item.ref, waiting, desk.left_for_tasks())
         item.state = "working"
+        item.attempt += 1
+        item.base, item.amended = board.ground, 0
         board.workers.append(Flow(attempt(board, item)))
 
 
 def attempt(board: Board, item: Item) -> Work[None]:
     desk, ref = board.desk, item.ref
-    item.attempt += 1
-    item.base = board.ground
     box = BoxRef(run=desk.given.run, task=ref.id, attempt=item.attempt)
     result: AgentResult = yield from desk.agent(
         AgentInput(
@@ -137,8 +160,9 @@ def attempt(board: Board, item: Item) -> Work[None]:
         # One after the other: each builds on the plan that the last one made.
         yield Until(lambda: not board.amending)
         board.amending = True
-        for issue in result.contract_issues:
+        for issue in result.contract_issues[item.amended :]:
             yield from amend(board, item, issue)
+            item.amended += 1
         board.amending = False
     if result.status == "Finished":
         item.summary = result.summary
@@ -147,10 +171,12 @@ def attempt(board: Board, item: Item) -> Work[None]:
             desk.record(ref.id, ref.role.value).status.phase = AgentPhase.MERGED
         else:
             item.state = "finished"
+        desk.ended.pop(desk.instance(ref.id, item.attempt), None)
         return
     yield from again_or_failed(
         board, item, "failed", result.reason, f"{result.reason}: {result.message}", result.refused
     )
+    desk.ended.pop(desk.instance(ref.id, item.attempt), None)
 
 
 # ---------------------------------------------------------------- contracts and re-plans
@@ -159,7 +185,7 @@ def attempt(board: Board, item: Item) -> Work[None]:
 def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
     """An additive change reaches running consumers as their next message; a breaking one costs a planner call."""
     desk = board.desk
-    board.amendments += 1
+    number = board.amendments + 1
     result: Result[Amended] = yield from desk.perform(
         AMEND,
         Amend(
@@ -167,10 +193,11 @@ def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
             plan=desk.plan_key,
             task=item.ref.id,
             issue=issue,
-            number=board.amendments,
+            number=number,
             planner_calls_left=board.planner_calls,
         ),
     )
+    board.amendments = number
     if result.failed:
         desk.note(f"contract {issue.contract}: {result.failed.message}")
         return
@@ -184,9 +211,9 @@ def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
         if desk.report.plan:
             desk.report.plan.artifact = amended.plan
         for other in board.items.values():
-            instance = f"{desk.given.run}:{other.ref.id}:{other.attempt}"
+            instance = desk.instance(other.ref.id, other.attempt)
             if instance in desk.live and issue.contract in [*other.ref.uses, *other.ref.provides]:
-                desk.tell(instance, kind="news", id=f"amendment-{board.amendments}", text=amended.news)
+                desk.tell(instance, kind="news", id=f"amendment-{number}", text=amended.news)
                 told.append(other.ref.id)
     hearers = f", told to {', '.join(told)}" if told else ""
     desk.note(f"contract {issue.contract}: {amended.outcome} change by {item.ref.id}{hearers}")

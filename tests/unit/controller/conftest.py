@@ -32,6 +32,7 @@ class FakeEngine:
     states: dict[str, State] = field(default_factory=dict)
     mail: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     purged: list[str] = field(default_factory=list)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: Exception | None = None
 
     def get_orchestration_state(self, instance_id: str, *, fetch_payloads: bool = True) -> State | None:
@@ -45,6 +46,7 @@ class FakeEngine:
         assert orchestrator == "run"
         assert instance_id not in self.states
         self.states[instance_id] = State(instance_id, serialized_input=json.dumps(input))
+        self.inputs[instance_id] = input
         return instance_id
 
     def given(self, instance_id: str) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -70,6 +71,9 @@ class Stage:
     """
 
     run_id = "r1"
+    successor: Any = None
+    replays = True
+    """False where histories of several programs are mixed."""
 
     def __init__(self, path: Path) -> None:
         self.engine = EmbeddedEngine(path, synchronous="OFF", grace=0.3)
@@ -217,7 +221,9 @@ class Stage:
 
     def open(self) -> None:
         self.client = self.engine.open().client()
-        self.engine.start_worker([run, agent], {name: self._activity(name) for name in STEPS})
+        self.engine.start_worker(
+            [run, agent], {name: self._activity(name) for name in STEPS}, successor=self.successor
+        )
 
     def start(self, **options: Any) -> None:
         options = {"name": "x", "branch": "swarm/x", "samples": 1} | options
@@ -264,6 +270,8 @@ class Stage:
         return self.output(f"{self.run_id}:a:1")
 
     def replay(self) -> None:
+        if not self.replays:
+            return
         state = self.client.get_orchestration_state(self.run_id)
         ids = [self.run_id] if state else []
         ids += dict.fromkeys(f"{g['run']}:{g['task']}:{g['attempt']}" for _, g in self.given("model_turn"))
@@ -300,6 +308,12 @@ class Stage:
         begun = {e.eventId for e in events if e.HasField("taskScheduled") and e.taskScheduled.name == step}
         return sum(e.HasField("taskCompleted") and e.taskCompleted.taskScheduledId in begun for e in events)
 
+    def given_input(self, instance: str) -> Given:
+        """What the present life of it began with."""
+        state = self.client.get_orchestration_state(instance)
+        assert state is not None
+        return json.loads(state.serialized_input or "{}")
+
     def idle(self, instance: str) -> bool:
         """Every step that was begun has ended, and the orchestration has taken note of it."""
         events = self.engine.history(instance)
@@ -327,6 +341,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     it.open()
     yield it
     it.close()
+
+
+@pytest.fixture
+def stage_class() -> type[Stage]:
+    return Stage
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -15,6 +16,8 @@ REMEMBERED_SECONDS = 10.0
 """How long a right that was found counts: somebody who follows asks again and again. A choice: so long does a right
 live on after it was taken away."""
 REMEMBERED = 1024
+ASKED_AT_ONCE = 8
+"""Reviews under way: whoever reaches the port without a right must not keep the API server busy by us. A choice."""
 
 
 class Gate:
@@ -23,6 +26,7 @@ class Gate:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._allowed: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def check(self, token: str, namespace: str, name: str) -> str:
         """Returns who it is. Raises PermissionDenied: `Unauthenticated` without a token, `TokenRefused`,
@@ -36,8 +40,9 @@ class Gate:
         key = (hashlib.sha256(token.encode("utf-8", "replace")).hexdigest(), namespace, name)
         if self._allowed.get(key, 0.0) > time.monotonic():
             return ""
-        user = await self._who(token)
-        await self._may(user, namespace, name)
+        async with self._asking:
+            user = await self._who(token)
+            await self._may(user, namespace, name)
         self._allowed[key] = time.monotonic() + REMEMBERED_SECONDS
         while len(self._allowed) > REMEMBERED:
             self._allowed.popitem(last=False)

@@ -1,0 +1,152 @@
+"""Higher attempts: when they begin, and what they begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from durabletask.client import OrchestrationStatus
+
+from swarmrun.api.plan import Role
+from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.reconcile import Memory, Reconciler
+from swarmrun.orchestration.stand import BoardStand, ItemStand, Stand
+from swarmrun.report import RunReport
+from swarmrun.steps import Preflight, TaskRef
+
+UID = "6a6f1ef2-1a50-4f4b-b6ee-7191db4fc90f"
+FIRST, SECOND = f"{UID}-1", f"{UID}-2"
+BASE = "b" * 40
+AGAIN = {"swarmrun.dev/attempt": "2"}
+FROM = "swarmrun.dev/rerun-from"
+
+Body = Callable[..., dict[str, Any]]
+
+
+class Seen:
+    """A resource under a reconciler, whose engine says what the test wants."""
+
+    def __init__(self, engine: Any, worlds: Any, run_body: Body, classes: dict[str, Any]) -> None:
+        self.engine, self.run_body, self.classes = engine, run_body, classes
+        self.reconciler = Reconciler(engine, worlds)
+        self.memory = Memory(run_body(), SwarmRunStatus())
+
+    def look(self, **annotations: str) -> SwarmRunStatus:
+        notes = {k.replace("_", "-"): v for k, v in annotations.items()}
+        body = self.run_body(annotations={f"swarmrun.dev/{k}": v for k, v in notes.items()})
+        if annotations and body != self.memory.body:
+            self.memory.body = body
+        outcome = self.reconciler.reconcile(self.memory, self.classes)
+        self.memory.status, self.again = outcome.status, outcome.again
+        return outcome.status
+
+    def ready(self, kind: str = "Stalled") -> tuple[str, str, str]:
+        found = self.memory.status.condition(kind)
+        assert found is not None
+        return found.status, found.reason, found.message
+
+    def ended(self, stage: str = "judging") -> None:
+        item = ItemStand(ref=TaskRef(id="a", role=Role.CODER), state="merged", head="a" * 40)
+        stand = Stand(
+            stage=stage,  # pyright: ignore[reportArgumentType]
+            preflight=Preflight(base_branch="main", base_commit=BASE),
+            scaffold=BASE,
+            integration="c" * 40,
+            board=BoardStand(items=[item], ground="c" * 40),
+        )
+        self.engine.end(
+            report(Phase.FAILED, reason="ScoreBelowThreshold", stand=stand.model_dump(mode="json"))
+        )
+
+
+def report(phase: Phase, **fields: Any) -> RunReport:
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    return RunReport(run=FIRST, name="shop", namespace="team", phase=phase, started_at=start, **fields)
+
+
+@pytest.fixture
+def seen(engine: Any, worlds: Any, run_body: Body, class_body: Body) -> Seen:
+    return Seen(engine, worlds, run_body, {"standard": class_body()})
+
+
+def test_a_higher_attempt_begins_from_the_point_that_is_named(seen: Seen) -> None:
+    seen.look()
+    seen.ended()
+    assert seen.look().phase == "Failed"
+    status = seen.look(attempt="2", rerun_from="judge")
+    assert status.run == SECOND
+    given = seen.engine.inputs[SECOND]
+    assert (given["earlier"], given["anew"], given["stand"]["stage"]) == (FIRST, True, "judging")
+    assert given["stand"]["preflight"]["base_commit"] == BASE
+
+
+def test_a_higher_attempt_without_a_point_wants_a_result_anew(seen: Seen) -> None:
+    seen.look()
+    seen.ended()
+    seen.look()
+    seen.look(attempt="2")
+    given = seen.engine.inputs[SECOND]
+    assert (given["earlier"], given["anew"], given["stand"]) == ("", True, None)
+
+
+def test_a_cluster_that_knows_no_earlier_attempt_heeds_what_is_published(seen: Seen) -> None:
+    seen.look(attempt="2")
+    assert seen.engine.inputs[SECOND]["anew"] is False
+
+
+def test_an_attempt_at_work_goes_on_to_its_end_before_the_next_begins(seen: Seen) -> None:
+    seen.look()
+    seen.engine.tell(report(Phase.RUNNING))
+    seen.look()
+    assert seen.look(attempt="2", rerun_from="judge", cancel="enough").run == FIRST
+    assert [m["kind"] for _, m in seen.engine.mail] == ["cancel"]
+    assert list(seen.engine.states) == [FIRST]
+    seen.ended()
+    assert seen.look().run == FIRST
+    assert seen.again is not None
+    assert seen.again <= 1
+    assert seen.look(attempt="2", rerun_from="judge").run == SECOND
+
+
+@pytest.mark.parametrize(
+    ("stage", "point", "reason", "words"),
+    [
+        ("judging", "publish", "PointNotReached", "before it had judged its result"),
+        ("judging", "task/z", "UnknownTask", "one of a"),
+        ("judging", "merge", "InvalidResource", "one of plan, work, judge, publish, or task/<id>"),
+        ("planning", "work", "PointNotReached", "before it had a plan and its scaffold"),
+    ],
+)
+def test_a_wrong_point_is_stalled_with_what_was_shown_before_and_mended_by_another_word(
+    seen: Seen, stage: str, point: str, reason: str, words: str
+) -> None:
+    seen.look()
+    seen.ended(stage)
+    seen.look()
+    status = seen.look(attempt="2", rerun_from=point)
+    assert seen.ready()[:2] == ("True", reason)
+    assert words in seen.ready()[2]
+    assert f"metadata.annotations[{FROM}]" in seen.ready()[2] or "attempt before" in seen.ready()[2]
+    assert (status.run, status.phase, seen.again) == (FIRST, "Failed", None)
+    assert list(seen.engine.states) == [FIRST]
+    assert seen.look(attempt="2", rerun_from="plan").run == SECOND
+
+
+def test_a_point_of_a_first_attempt_and_work_that_is_gone_are_told(seen: Seen) -> None:
+    seen.look(rerun_from="judge")
+    assert seen.ready()[:2] == ("True", "InvalidResource")
+    assert "this is the first attempt" in seen.ready()[2]
+    seen.look(attempt="2", rerun_from="judge")
+    assert seen.ready()[:2] == ("True", "EarlierAttemptGone")
+    assert not seen.engine.states
+
+
+def test_an_attempt_that_the_engine_ended_left_nothing_to_take_over(seen: Seen) -> None:
+    seen.look()
+    seen.engine.tell(report(Phase.RUNNING))
+    seen.engine.states[FIRST].runtime_status = OrchestrationStatus.TERMINATED
+    seen.look()
+    seen.look(attempt="2", rerun_from="work")
+    assert seen.ready()[:2] == ("True", "EarlierAttemptGone")
