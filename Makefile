@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export SWARMRUN_HOME ?= $(CURDIR)/build/home
 
-.PHONY: help install demo demo-unguarded helpdesk test test-kill test-cluster lint format crds bench bench-merge clean
+.PHONY: help install demo demo-unguarded helpdesk test test-kill test-cluster e2e kind-up lint format crds bench bench-merge bench-cluster clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -47,6 +47,15 @@ test-kill: $(STAMP)
 test-cluster: $(STAMP)
 	SWARMRUN_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
+## make e2e              whole runs on the cluster of KUBECONFIG, one for tests, from nothing: the demo in Pods, 20 kills,
+##                       50 runs at once, an upgrade, endings (half an hour). Variables: scripts/e2e.sh
+e2e: $(STAMP)
+	@scripts/e2e.sh
+
+## make kind-up          a kind cluster with both images in it
+kind-up:
+	@scripts/kind-up.sh
+
 ## make lint             ruff, pyright, import-linter, generated files
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -69,6 +78,10 @@ bench: $(STAMP)
 ## make bench-merge REPOS="dir dir …"   merges of real histories replayed
 bench-merge: $(STAMP)
 	$(BIN)/python bench/merge_bench.py $(REPOS)
+
+## make bench-cluster    the figures that need a cluster, as make e2e has it: a table, and build/bench/cluster.json
+bench-cluster: $(STAMP)
+	$(BIN)/python bench/all.py cluster
 
 clean:
 	rm -rf build

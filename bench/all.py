@@ -1,6 +1,6 @@
 """All figures: runs the benches one after the other, prints one table, writes build/bench/*.json.
 
-    python bench/all.py [NAME …]        NAME: runs, engine, sandbox; default all
+    python bench/all.py [NAME …]        NAME: runs, engine, sandbox, cluster; default: those that need no cluster
 
 Nothing is asserted: a figure that is missed is marked, and its note says where the time goes. The machine's load
 before each bench is told with it: on a busy machine figures are worse.
@@ -23,6 +23,7 @@ BENCHES = {
     "runs": ("whole runs, models simulated, everything else real", "bench/run_bench.py"),
     "engine": ("the durable engine alone, activities that only sleep", "bench/durable_bench.py"),
     "sandbox": ("one sandbox alone", "bench/sandbox_bench.py"),
+    "cluster": ("the operator on a real cluster", "bench/cluster_bench.py"),
 }
 """What it measures, and the program: it prints a JSON list of figures, or writes one to build/bench/<name>.json."""
 
@@ -31,7 +32,7 @@ def main(*wanted: str) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     tables: list[str] = []
     failed = False
-    for name in wanted or BENCHES:
+    for name in wanted or [name for name in BENCHES if name != "cluster"]:
         what, program = BENCHES[name]
         print(f"{name}: {what} …", file=sys.stderr, flush=True)
         load = os.getloadavg()[0]

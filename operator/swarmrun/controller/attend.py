@@ -4,7 +4,7 @@
 watch ──► see_run / see_class ──► Attendant ──► Reconciler (on a thread) ──► status, Events
 ```
 The only writer of any status. A status is written when it differs from the last one written, at most every
-`WRITE_SECONDS` a resource.
+`WRITE_SECONDS` a resource; figures that every turn moves (turns, tokens) alone are written every `FIGURES_SECONDS`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from swarmrun.api.status import SwarmRunStatus
+from swarmrun.api.status import SwarmRunStatus, UsageStatus
 from swarmrun.controller.counted import count
 from swarmrun.controller.happenings import happenings
 from swarmrun.controller.kube import Gone, Kube
@@ -30,6 +30,8 @@ from swarmrun.observability import metrics
 from swarmrun.observability.place import Place, at
 
 WRITE_SECONDS = 2.0
+FIGURES_SECONDS = 10.0
+"""A run of four agents has a turn a second, and each would be a request to the API server. A choice."""
 RETRY_SECONDS = 5.0
 """After the API server refused a write, or a bug. A choice."""
 THREADS = 8
@@ -137,15 +139,20 @@ class Attendants:
         self._let_in()
         before, after = attended.memory.status, outcome.status
         if after != before:
-            # What the engine has new is seen by looking.
-            attended.changed_at = attended.changed_at or began
-            early = attended.written_at + WRITE_SECONDS - time.monotonic()
+            apart = FIGURES_SECONDS
+            if standing(after) != standing(before):
+                apart = WRITE_SECONDS
+                # What the engine has new is seen by looking.
+                attended.changed_at = attended.changed_at or began
+            early = attended.written_at + apart - time.monotonic()
             if early > 0:
-                return early
+                # Not longer than it would rest anyway: what must not wait may come meanwhile.
+                return early if outcome.again is None else min(early, outcome.again)
             await self._kube.write_status(body["metadata"], after)
             attended.written_at = time.monotonic()
             attended.memory.status = after
-            metrics.RECONCILE.observe(attended.written_at - attended.changed_at)
+            if attended.changed_at is not None:  # figures alone are late on purpose
+                metrics.RECONCILE.observe(attended.written_at - attended.changed_at)
             count(before, after)
             await self._report(body, before, after)
         attended.changed_at = None
@@ -171,6 +178,13 @@ class Attendants:
         self.missing.set()
         if attended.task is not asyncio.current_task() and attended.task is not None:
             attended.task.cancel()
+
+
+def standing(status: SwarmRunStatus) -> SwarmRunStatus:
+    """All of it but the figures that every turn moves."""
+    still = {"turns": 0, "tool_calls": 0, "tokens": 0, "last_tool": "", "message": ""}
+    agents = [agent.model_copy(update=still) for agent in status.agents]
+    return status.model_copy(update={"agents": agents, "usage": UsageStatus()})
 
 
 def _asked(body: Mapping[str, Any]) -> tuple[Any, ...]:

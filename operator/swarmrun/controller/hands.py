@@ -44,9 +44,11 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
     from swarmrun.kube.api import KubeApi
     from swarmrun.kube.from_class import network_options, pod_options
     from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
+    from swarmrun.kube.pods import Pods
     from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
 
     api = KubeApi()
+    seen = Pods(api, settings.namespaces)
     key = master_key(settings)
     options = PodOptions(
         image=settings.sandbox_image,
@@ -61,7 +63,7 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
 
     def provider(snapshot: Snapshot) -> SandboxProvider:
         pods, fence = pod_options(options, snapshot.pods), network_options(network, snapshot.pods)
-        return KubernetesProvider(api, place(snapshot), key, pods, fence)
+        return KubernetesProvider(api, place(snapshot), key, pods, fence, seen)
 
     def repository(snapshot: Snapshot, repo: RunRepo) -> RepositoryAccess:
         spec, credential = snapshot.publish.pull_request, snapshot.repository.credential
@@ -78,7 +80,7 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
             env=snapshot.pods.git_env,
         )
         its = place(snapshot)
-        return GitPodAccess(api, its, git, network, repo, token(key, git_name(its)), bridge.run)
+        return GitPodAccess(api, its, git, network, repo, token(key, git_name(its)), bridge.run, seen)
 
     return Hands(provider, repository)
 

@@ -29,6 +29,9 @@ Json = dict[str, Any]
 TIMEOUT = 15.0
 """Seconds for one request (arbitrary; an API server that needs longer is in trouble)."""
 
+WATCH_SECONDS = 240
+"""After which the API server ends a watch: through a load balancer one may be dropped without a word. A choice."""
+
 _MERGE = "application/merge-patch+json"
 _PATCH = "application/json-patch+json"
 
@@ -83,6 +86,19 @@ class KubeApi:
             raise _silent("GET", path, exc) from exc
         finally:
             answer.response.close()
+
+    async def watch(self, path: str, **query: str) -> AsyncIterator[Json]:
+        """What changes in a collection, as `{"type", "object"}`, until the API server ends it (after minutes).
+
+        InvalidResource (reason `Expired`) where `resourceVersion` is too old.
+        """
+        asked = {**query, "watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
+        async for line in self.lines(path, **asked):
+            event = json.loads(line)
+            if event["type"] == "ERROR":
+                status = event["object"]
+                raise refusal(int(status.get("code") or 500), json.dumps(status), f"watch {path}")
+            yield event
 
     async def create(self, path: str, body: Json) -> Json:
         """POST of an object to its collection."""

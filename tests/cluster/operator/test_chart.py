@@ -119,7 +119,7 @@ def models(kubectl: Any) -> str:
 def test_from_install_to_uninstall(kubectl: Any, helm: Callable[..., str], models: str, remote: str) -> None:
     kubectl("label", "namespace", kubectl.namespace, RESTRICTED)
     notes = helm("install")
-    assert "kubectl get swarmruns -w" in notes
+    assert f"kubectl get swarmruns -n {kubectl.namespace} -w" in notes
 
     cls, run = yaml.safe_load_all((DEMO / "run.yaml").read_text())
     cls["metadata"] = {"name": kubectl.namespace, "labels": {"test": kubectl.namespace}}

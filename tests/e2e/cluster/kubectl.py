@@ -15,6 +15,8 @@ import yaml
 ROOT = Path(__file__).parents[3]
 IMAGE = os.environ.get("SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-operator:dev")
 SANDBOX = os.environ.get("SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev")
+RUNS = "swarmruns.swarmrun.dev"
+"""In full: another CRD of a cluster may have the same short name."""
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 OUTAGE = (
     "connection refused",
@@ -58,7 +60,7 @@ class Kubectl:
         return [item["metadata"]["name"] for item in self.items(kind, *more)]
 
     def status(self, run: str) -> dict[str, Any]:
-        return json.loads(self("get", "swarmrun", run, "-o", "json")).get("status", {})
+        return json.loads(self("get", RUNS, run, "-o", "json")).get("status", {})
 
     def until(self, holds: Callable[[], Any], what: str, *, patience: float = 120) -> Any:
         """The first true value of `holds`."""
@@ -71,7 +73,7 @@ class Kubectl:
     def state(self) -> str:
         """What a person would look at first."""
         told = [
-            self("get", "swarmruns,pods", "-o", "wide"),
+            self("get", f"{RUNS},pods", "-o", "wide"),
             self("get", "events", "--sort-by=.lastTimestamp"),
         ]
         return "\n".join(text[-6000:] for text in told)

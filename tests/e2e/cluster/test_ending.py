@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kubectl import Kubectl
+from kubectl import RUNS, Kubectl
 from place import NAME, Place
 from servers import of_kind
 
@@ -22,12 +22,12 @@ def test_neither_a_run_nor_a_namespace_nor_an_uninstalled_operator_holds_anythin
         )
 
     at_work()
-    kubectl("delete", "swr", NAME, "--timeout=20s")
+    kubectl("delete", RUNS, NAME, "--timeout=20s")
     place.clean()
 
     at_work()
     place.release.uninstall()
-    kubectl("delete", "swr", NAME, "--timeout=20s")
+    kubectl("delete", RUNS, NAME, "--timeout=20s")
     # Nobody is there to remove its Pods but Kubernetes itself.
     place.clean()
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from kubectl import command
+from kubectl import RUNS, command
 from place import BRANCH, NAME, Place
 from servers import of_kind
 
@@ -92,7 +92,7 @@ def one_run(place: Place, kills: list[Kill], chance: random.Random, expected: st
     assert (set(heads), heads[BRANCH]) == ({"main", BRANCH}, expected), told
     assert place.git.pushes(remote, BRANCH) == 1, told
     place.clean()
-    kubectl("delete", "swr", NAME, "--timeout=20s")
+    kubectl("delete", RUNS, NAME, "--timeout=20s")
     return struck
 
 

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 import scenes
 from figures import Operator
+from kubectl import RUNS
 from place import Place
 from servers import of_kind, recording
 
 PLACE = "many"
-RUNS = int(os.environ.get("SWARMRUN_E2E_RUNS") or 50)
+COUNT = int(os.environ.get("SWARMRUN_E2E_RUNS") or 50)
 AGENTS, TURNS = 2, 3
 
 
 def manifests(place: Place, models: str) -> list[dict[str, Any]]:
-    """A class and `RUNS` runs of two agents each on one remote, every one with a branch of its own."""
+    """A class and `COUNT` runs of two agents each on one remote, every one with a branch of its own."""
     (cls,) = of_kind(place.resources, "SwarmClass")
     for tier in cls["spec"]["models"].values():
         tier["endpoint"] = models
@@ -35,7 +36,7 @@ def manifests(place: Place, models: str) -> list[dict[str, Any]]:
             turns=TURNS,
             className=cls["metadata"]["name"],
         )
-        for n in range(RUNS)
+        for n in range(COUNT)
     ]
     return [cls, *runs]
 
@@ -51,11 +52,11 @@ def test_all_of_many_runs_applied_at_once_finish(place: Place) -> None:
     with operator.counted():
         began = time.monotonic()
         kubectl.apply(*manifests(place, models))
-        kubectl("wait", "--for=condition=Finished", f"--timeout={40 * RUNS + 120}s", "swr", "--all")
+        kubectl("wait", "--for=condition=Finished", f"--timeout={40 * COUNT + 120}s", RUNS, "--all")
         took = time.monotonic() - began
         requests, memory = operator.requests(), operator.memory()
-    ended = {r["metadata"]["name"]: r["status"] for r in kubectl.items("swr")}
-    assert len(ended) == RUNS
+    ended = {r["metadata"]["name"]: r["status"] for r in kubectl.items(RUNS)}
+    assert len(ended) == COUNT
     wrong = {name: status for name, status in ended.items() if status["phase"] != "Succeeded"}
     assert not wrong
     heads = place.git.heads("many")
@@ -65,7 +66,7 @@ def test_all_of_many_runs_applied_at_once_finish(place: Place) -> None:
     place.clean()
     turns = sum(agent["turns"] for status in ended.values() for agent in status["agents"])
     print(
-        f"{RUNS} runs x {AGENTS} agents in {took:.0f} s: {requests} API requests, {requests / took:.1f} a second, "
+        f"{COUNT} runs x {AGENTS} agents in {took:.0f} s: {requests} API requests, {requests / took:.1f} a second, "
         f"{requests / turns:.1f} a turn; operator {memory:.0f} MB at most",
         flush=True,
     )

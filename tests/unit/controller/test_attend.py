@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.api.status import AgentPhase, AgentStatus, Phase, SwarmRunStatus
 from swarmrun.controller import attend
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.happenings import Happening, happenings
@@ -75,6 +75,37 @@ def attended(reconciler: Any, kube: Kube, *events: Callable[[Attendants], None])
             attendants.close()
 
     asyncio.run(all_of_them())
+
+
+class Turns(Steps):
+    """A reconciler whose one agent takes turn after turn, and is in the end merged."""
+
+    def reconcile(self, memory: Any, classes: Any) -> Outcome:
+        self.looks += 1
+        phase = AgentPhase.RUNNING if self.looks < 20 else AgentPhase.MERGED
+        agent = AgentStatus(task="a", turns=self.looks, tokens=100 * self.looks, phase=phase)
+        return Outcome(SwarmRunStatus(phase=Phase.RUNNING, agents=[agent]), 0.01 if self.looks < 20 else None)
+
+
+def test_figures_that_every_turn_moves_are_written_seldom_and_what_matters_at_once(
+    run_body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attend, "WRITE_SECONDS", 0.0)
+    monkeypatch.setattr(attend, "FIGURES_SECONDS", 60.0)
+    kube, steps = Kube(), Turns(0)
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: None)
+    assert steps.looks == 20
+    assert [w.agents[0].turns for w in kube.written] == [1, 20]
+
+
+def test_figures_are_written_when_their_time_has_come(
+    run_body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attend, "WRITE_SECONDS", 0.0)
+    monkeypatch.setattr(attend, "FIGURES_SECONDS", 0.0)
+    kube, steps = Kube(), Turns(0)
+    attended(steps, kube, lambda a: a.see_run(run_body()), lambda a: None)
+    assert [w.agents[0].turns for w in kube.written] == list(range(1, 21))
 
 
 def test_a_status_is_written_when_it_differs_and_not_again(run_body: Body) -> None:

@@ -28,6 +28,7 @@ from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import read_events, read_pod
 from swarmrun.kube.mends import mend_of
 from swarmrun.kube.options import NetworkOptions, RunPlace
+from swarmrun.kube.pods import Pods
 from swarmrun.ports import Published, PullRequest, RemoteState
 
 Json = dict[str, Any]
@@ -101,8 +102,10 @@ class GitPodAccess:
         repo: RunRepo,
         token: str,
         run: Callable[[Coroutine[Any, Any, str]], str],
+        pods: Pods | None = None,
     ) -> None:
         self._api = api
+        self._pods = pods
         self._place = place
         self._options = options
         self._network = network
@@ -197,7 +200,10 @@ class GitPodAccess:
         """`host:port` of the Pod that serves. Raises RemoteUnavailable, PermissionDenied, InvalidResource."""
         core, name = f"/api/v1/namespaces/{self._place.namespace}", git_name(self._place)
         try:
-            pod = await self._api.get(f"{core}/pods/{name}")
+            if self._pods:
+                pod = await self._pods.get(self._place.namespace, name)
+            else:
+                pod = await self._api.get(f"{core}/pods/{name}")
         except NotFound:
             await self._create(core)
             raise _starting(f"git Pod {name} was made") from None
@@ -228,7 +234,9 @@ class GitPodAccess:
             (f"{core}/pods", git_pod(self._place, self._options, token_sha256=hashed)),
         ):
             try:
-                await self._api.create(path, body)
+                made = await self._api.create(path, body)
+                if self._pods and path.endswith("/pods"):
+                    self._pods.made(made)
             except Conflict:
                 continue  # made by a call before this one, or by another worker
             except NotFound as exc:

@@ -28,6 +28,7 @@ from swarmrun.kube.api import KubeApi
 from swarmrun.kube.loss import PodState, read_events, read_pod
 from swarmrun.kube.mends import with_mend
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
+from swarmrun.kube.pods import Pods
 from swarmrun.ports import SandboxSpec, SandboxState
 from swarmrun.sandbox.answers import Answer, Nonsense
 from swarmrun.sandbox.client import SandboxClient
@@ -69,7 +70,8 @@ class _Seen:
 
 
 class KubernetesProvider:
-    """The sandboxes of one run. `master_key` gives each its token; `network` says who the brain is."""
+    """The sandboxes of one run. `master_key` gives each its token; `network` says who the brain is; by `pods` it
+    looks at a Pod without asking for it."""
 
     isolation = "pod"
     logged = True
@@ -81,8 +83,10 @@ class KubernetesProvider:
         master_key: bytes,
         options: PodOptions,
         network: NetworkOptions,
+        pods: Pods | None = None,
     ) -> None:
         self._api = api
+        self._pods = pods
         self._place = place
         self._master_key = master_key
         self._options = options
@@ -150,7 +154,9 @@ class KubernetesProvider:
             if manifest.carries_server(spec, self._options):
                 await self._make_once(f"{self._core}/configmaps", manifest.server_files(self._place))
             pod = manifest.sandbox_pod(self._place, spec, self._options, self._network, token_sha256=hashed)
-            await self._make(f"{self._core}/pods", pod)
+            made = await self._make(f"{self._core}/pods", pod)
+            if made and self._pods:
+                self._pods.made(made)
         except (PermissionDenied, InvalidResource, NotFound) as exc:
             # The API server's own words; NotFound is the namespace.
             reason = exc.reason if not isinstance(exc, NotFound) else "NamespaceNotFound"
@@ -164,11 +170,12 @@ class KubernetesProvider:
             await self._make(path, body)
             self._once.add(name)
 
-    async def _make(self, path: str, body: dict[str, Any]) -> None:
+    async def _make(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """None where a call before this one has made it, whose answer was lost."""
         try:
-            await self._api.create(path, body)
+            return await self._api.create(path, body)
         except Conflict:
-            return  # Made by a call before this one whose answer was lost.
+            return None
 
     # ------------------------------------------------------------ looking
 
@@ -176,7 +183,10 @@ class KubernetesProvider:
         """Raises NotFound where there is no Pod."""
         name = names.pod_name(self._place, sandbox_id)
         try:
-            pod = await self._api.get(self._path(sandbox_id))
+            if self._pods:
+                pod = await self._pods.get(self._place.namespace, name)
+            else:
+                pod = await self._api.get(self._path(sandbox_id))
         except NotFound:
             if missing_is_lost:
                 return PodState("Lost", "Deleted", f"Pod {name} of sandbox {sandbox_id} is gone")
@@ -239,7 +249,11 @@ class KubernetesProvider:
         proxy = surroundings.proxy_variables(surroundings.proxy_of(spec, self._network))
         try:
             await client.seal(forget=list(proxy))
-            await self._api.merge(self._path(spec.id), {"metadata": {"labels": {names.EGRESS: None}}})
+            closed = await self._api.merge(
+                self._path(spec.id), {"metadata": {"labels": {names.EGRESS: None}}}
+            )
+            if self._pods:
+                self._pods.made(closed)
         except NotFound:
             return SandboxState("Lost", "Deleted", f"the Pod of sandbox {spec.id} was deleted")
         except ToolRejected as exc:
