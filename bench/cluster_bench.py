@@ -191,7 +191,9 @@ def idle_figures(bench: Bench) -> list[dict[str, Any]]:
 
     def waiting() -> bool:
         reasons = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].reason}{"\\n"}{end}'
-        return kubectl("get", RUNS, "-o", reasons).split().count("Suspended") == IDLE
+        found = kubectl("get", RUNS, "-o", reasons).split()
+        assert not {"InvalidClass", "InvalidSpec"} & {*found}, found
+        return found.count("Suspended") == IDLE
 
     kubectl.until(waiting, f"{IDLE} runs are suspended", patience=300)
     time.sleep(30)  # until nobody looks at them often any more
