@@ -19,7 +19,7 @@ FORBIDDEN = ("169.254.169.254:80",)
 async def look() -> list[Finding]:
     """In a Pod that a policy closes both ways, as a sandbox's does."""
     began, clean = time.monotonic(), 0
-    line = enforcement.command(FORBIDDEN, api_server=True)
+    line = enforcement.command(FORBIDDEN)
     while True:
         result = await asyncio.to_thread(_shell, line)
         answered = enforcement.answered(result)
