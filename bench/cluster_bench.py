@@ -63,6 +63,7 @@ class Bench:
 
     def prepare(self) -> None:
         serve(self.kubectl, self.resources)
+        self.kubectl.apply(self.cls)
         self.git.commit("bench", {"README": "What was here before.\n"})
 
     def use(self, name: str, cassette: dict[str, Any]) -> None:
@@ -193,7 +194,7 @@ def idle_figures(bench: Bench) -> list[dict[str, Any]]:
     def waiting() -> bool:
         reasons = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].reason}{"\\n"}{end}'
         found = kubectl("get", RUNS, "-o", reasons).split()
-        assert not {"InvalidClass", "InvalidSpec"} & {*found}, found
+        assert not {"InvalidClass", "InvalidSpec", "SwarmClassNotFound"} & {*found}, found
         return found.count("Suspended") == IDLE
 
     kubectl.until(waiting, f"{IDLE} runs are suspended", patience=300)
