@@ -45,7 +45,8 @@ from swarmrun.orchestration.mail import EVENT
 from swarmrun.report import RunReport
 
 SOON, LATER, RARELY = 1.0, 10.0, 30.0
-"""Seconds until the next look: after a change; at most, while nothing changes; while engine or class is missing."""
+"""Seconds until the next look: after a change; at most, while nothing changes; while engine or class is missing, or
+a person is waited for."""
 
 log = logging.getLogger("swarmrun.controller")
 
@@ -151,7 +152,8 @@ class Reconciler:
             self._worlds.close(memory.instance)
             run_ended(seen.report)
         moved, memory.seen = mails or seen is not memory.seen, seen
-        memory.delay = SOON if moved or _begins(seen.report) else min(LATER, memory.delay * 1.5)
+        longest = RARELY if _rests(seen.report) else LATER
+        memory.delay = SOON if moved or _begins(seen.report) else min(longest, memory.delay * 1.5)
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
         if seen.ended and memory.parsed and memory.parsed[2].attempt > asked.attempt:
             again = SOON  # the next attempt's turn
@@ -363,6 +365,11 @@ def _begins(report: RunReport) -> bool:
     """Its Pods are on their way, and what is wrong with them is told soon: nobody should wait for that."""
     began = report.phase in (Phase.PENDING, Phase.PLANNING)
     return began and not report.plan and not report.suspended and not report.waiting_for
+
+
+def _rests(report: RunReport) -> bool:
+    """Nothing moves it but a word on the resource, which is shown at once."""
+    return report.suspended or report.waiting_for in ("plan", "publish")
 
 
 def _ttl(run: SwarmRun, finished: datetime | None) -> float | None:
