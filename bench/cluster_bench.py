@@ -36,7 +36,7 @@ from kubectl import RESTRICTED, RUNS, SANDBOX, Kubectl, Release  # noqa: E402
 from run_bench import figure  # noqa: E402
 from servers import Git, example, of_kind, recording, serve  # noqa: E402
 
-from swarmrun.kube.options import PodOptions, RunPlace  # noqa: E402
+from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace  # noqa: E402
 from swarmrun.ports import SandboxSpec  # noqa: E402
 from swarmrun.sandbox.kubernetes.manifest import sandbox_pod  # noqa: E402
 
@@ -63,6 +63,7 @@ class Bench:
 
     def prepare(self) -> None:
         serve(self.kubectl, self.resources)
+        self.kubectl.apply(self.cls)
         self.git.commit("bench", {"README": "What was here before.\n"})
 
     def use(self, name: str, cassette: dict[str, Any]) -> None:
@@ -159,7 +160,8 @@ def bare_pod(bench: Bench, name: str) -> float:
     """A sandbox's Pod by hand; when that was asked for."""
     place = RunPlace(bench.kubectl.namespace, name, name)
     spec = SandboxSpec(name, run=name, cpu=0.1, memory_mb=256, disk_mb=256)
-    pod = sandbox_pod(place, spec, PodOptions(image=SANDBOX), token_sha256="0" * 64)
+    fence = NetworkOptions("nobody", {"nobody": "nobody"})
+    pod = sandbox_pod(place, spec, PodOptions(image=SANDBOX), fence, token_sha256="0" * 64)
     pod["metadata"] = {"name": name}
     began = time.time()
     bench.kubectl.apply(pod)
@@ -191,7 +193,9 @@ def idle_figures(bench: Bench) -> list[dict[str, Any]]:
 
     def waiting() -> bool:
         reasons = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].reason}{"\\n"}{end}'
-        return kubectl("get", RUNS, "-o", reasons).split().count("Suspended") == IDLE
+        found = kubectl("get", RUNS, "-o", reasons).split()
+        assert not {"InvalidClass", "InvalidSpec", "SwarmClassNotFound"} & {*found}, found
+        return found.count("Suspended") == IDLE
 
     kubectl.until(waiting, f"{IDLE} runs are suspended", patience=300)
     time.sleep(30)  # until nobody looks at them often any more

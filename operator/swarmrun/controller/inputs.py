@@ -7,7 +7,7 @@ from swarmrun.observability.previews import preview
 from swarmrun.orchestration.inputs import RunInput
 
 
-def run_input(snapshot: Snapshot, *, granted: int = 0) -> RunInput:
+def run_input(snapshot: Snapshot, *, granted: int = 0, suspended: bool = False) -> RunInput:
     """The decisions' parameters out of the snapshot. `granted`: sandboxes it may hold at once, 0 for no cap."""
     return RunInput(
         run=snapshot.run,
@@ -26,6 +26,7 @@ def run_input(snapshot: Snapshot, *, granted: int = 0) -> RunInput:
         class_name=snapshot.class_name,
         max_sandboxes=snapshot.max_sandboxes,
         granted=granted,
+        suspended=suspended,
         tokens=snapshot.limits.tokens,
         cost=snapshot.limits.cost,
         duration_seconds=snapshot.limits.duration_seconds,

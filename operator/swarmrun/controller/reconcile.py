@@ -172,11 +172,11 @@ class Reconciler:
         taken_over = input_of(self._engine, run_input(snapshot), run.metadata.uid, asked)
         granted = self._admit(snapshot, run)
         with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
-            self._start(self._worlds.begin(snapshot), taken_over, granted)
+            self._start(self._worlds.begin(snapshot), taken_over, granted, asked.suspended)
 
-    def _start(self, snapshot: Snapshot, taken_over: RunInput, granted: int) -> None:
+    def _start(self, snapshot: Snapshot, taken_over: RunInput, granted: int, suspended: bool) -> None:
         earlier = {name: getattr(taken_over, name) for name in TAKEN_OVER}
-        given = run_input(snapshot, granted=granted).model_copy(update=earlier)
+        given = run_input(snapshot, granted=granted, suspended=suspended).model_copy(update=earlier)
         try:
             self._engine.schedule_new_orchestration(
                 "run", input=given.model_dump(mode="json"), instance_id=snapshot.run

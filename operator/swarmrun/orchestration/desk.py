@@ -92,7 +92,7 @@ class Working:
 
 class Desk(Host):
     def __init__(self, ctx: task.OrchestrationContext, given: RunInput) -> None:
-        super().__init__(Mail(ctx))
+        super().__init__(Mail(ctx, {"suspended": given.suspended}))
         self.ctx, self.given = ctx, given
         stand = Stand.model_validate(given.stand or {})
         of_this_run = {"run": given.run, "name": given.name, "namespace": given.namespace}

@@ -43,6 +43,8 @@ class RunInput(RunRef):
     """The class's cap over all its runs: for the controller, which hands out what is free."""
     granted: int = 0
     """Sandboxes that it may hold at once; 0: as many as `parallelism` needs."""
+    suspended: bool = False
+    """From the start; whatever changes that is mail."""
     tokens: int = 4_000_000
     cost: str | None = None
     duration_seconds: int = 7200

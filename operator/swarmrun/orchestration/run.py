@@ -30,6 +30,7 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
     desk = Desk(ctx, RunInput.model_validate(given))
     desk.show(Phase.PENDING)
     desk.start_clock()
+    desk.heard()
     try:
         yield from drive(desk, phases(desk))
         end = RunEnded(Phase.SUCCEEDED, "Published", desk.message)

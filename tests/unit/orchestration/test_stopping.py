@@ -189,6 +189,16 @@ def test_cancelled_while_suspended(stage, held):
     assert stage.output("r1:b:1")["status"] == "Cancelled"
 
 
+def test_a_run_that_is_suspended_from_the_start_makes_nothing_until_it_is_resumed(stage):
+    stage.happy()
+    stage.start(suspended=True)
+    stage.until(lambda: stage.status().suspended)
+    assert not stage.inputs("preflight")
+    assert not stage.inputs("sandbox_ensure")
+    stage.mail("resume")
+    assert stage.report().phase is Phase.SUCCEEDED
+
+
 # ---------------------------------------------------------------- approvals
 
 
