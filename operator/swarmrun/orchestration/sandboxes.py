@@ -13,8 +13,8 @@ from swarmrun.orchestration.perform import OnWait, perform, told
 from swarmrun.steps import ENSURE, PREPARE, BoxRef, Ensure, Ensured, Failed, Prepare, Prepared, Result
 
 POLL = timedelta(seconds=1)
-EARLY = (0.5, 0.3, 0.3, 0.3, 0.3, 0.3)
-"""Shares of it between the first looks: a Pod whose image is there takes 1–2 s, which must not be rounded up to the
+EARLY = (0.5, *[0.3] * 15)
+"""Shares of it between the first looks: a Pod whose image is there takes 1–4 s, which must not be rounded up to the
 next second. A choice."""
 MAX_POLLS = 600
 """Ten minutes for an image to be pulled and a node to be found. A choice."""
