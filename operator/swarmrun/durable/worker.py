@@ -26,6 +26,9 @@ whole engine. Orchestrations take milliseconds; eight is ample."""
 
 _REFUSED_PAUSE = 1.0
 """Seconds before an orchestration whose result could not be delivered is given back."""
+_NOT_OURS_PAUSE = 0.1
+"""The same, where a worker of another program is to take it: each time it comes back here, it waits so long. Both are
+choices."""
 
 
 _silent = logging.Logger("swarmrun.durable.silent")
@@ -95,12 +98,15 @@ class Worker(DurableTaskSchedulerWorker):
             self._logger.warning("%s#%s was not given back: %s", req.name, req.taskId, exc)
 
     def _execute_orchestrator(self, req: pb.OrchestratorRequest, stub: Any, completionToken: Any) -> None:
-        watched = _Watched(stub)
-        if not self._take_over(req, watched, completionToken):
-            super()._execute_orchestrator(req, watched, completionToken)
+        watched, pause = _Watched(stub), _REFUSED_PAUSE
+        try:
+            if not self._take_over(req, watched, completionToken):
+                super()._execute_orchestrator(req, watched, completionToken)
+        except NotOurs:
+            pause = _NOT_OURS_PAUSE
         if watched.delivered:
             return
-        time.sleep(_REFUSED_PAUSE)
+        time.sleep(pause)
         try:
             stub.AbandonTaskOrchestratorWorkItem(
                 pb.AbandonOrchestrationTaskRequest(completionToken=completionToken)
@@ -109,7 +115,7 @@ class Worker(DurableTaskSchedulerWorker):
             self._logger.warning("no answer for orchestration %s: %s", req.instanceId, exc)
 
     def _take_over(self, req: pb.OrchestratorRequest, watched: _Watched, token: Any) -> bool:
-        """True when this dispatch is answered, or to be given back."""
+        """True when this dispatch is answered, or to be given back. Raises NotOurs."""
         if self.successor is None:
             return False
         try:
@@ -118,7 +124,7 @@ class Worker(DurableTaskSchedulerWorker):
                 return False
             watched.CompleteOrchestratorTask(response)
         except NotOurs:
-            pass
+            raise
         except Exception as exc:  # the engine is out of reach: it delivers again  # noqa: BLE001
             self._logger.warning("orchestration %s of another program: %s", req.instanceId, exc)
         return True

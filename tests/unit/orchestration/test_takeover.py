@@ -350,11 +350,11 @@ def test_while_workers_of_two_programs_are_there_the_wanted_one_works(stage_two,
     try:
         # Begun by a controller of the first program: its worker alone takes it, whoever is offered it.
         stage.start(samples=2)
-        stage.until(lambda: stage.inputs("finish", task="a"), timeout=30)
+        stage.until(lambda: stage.inputs("finish", task="a"), timeout=90)
         assert not began
         wanted[0] = "two"
         door.set()
-        report = stage.report(timeout=60)
+        report = stage.report(timeout=120)
     finally:
         for engine in workers:
             engine.close(wait=1)
