@@ -19,7 +19,7 @@ from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import ENDED
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.wanted import uid_of
-from swarmrun.errors import SwarmRunError
+from swarmrun.errors import PermissionDenied, SwarmRunError
 from swarmrun.orchestration.mail import EVENT
 
 SWEEP_SECONDS = 60.0
@@ -49,6 +49,8 @@ class Sweep:
         """When the last sweep ended well."""
         self.deaf = ""
         """What the watch has missed; empty while it hears."""
+        self._closed: set[str] = set()
+        """Watched namespaces whose runs could not be listed last time."""
         self._late: dict[tuple[str, int], float] = {}
         """Generations that the watch has not shown yet, and since when that is known."""
 
@@ -76,34 +78,43 @@ class Sweep:
         # The engine first: whatever it knows now, its resource existed before the list below.
         runs = await self._attendants.on_thread(self._known_runs)
         living: dict[str, Mapping[str, Any]] = {}
+        closed: set[str] = set()
         for namespace in self._namespaces or ("",):
-            async for body in self._kube.runs(namespace):
-                living[body["metadata"]["uid"]] = body["metadata"]
-        self._hears(living, attended)
+            try:
+                async for body in self._kube.runs(namespace):
+                    living[body["metadata"]["uid"]] = body["metadata"]
+            except PermissionDenied as exc:
+                # A watched namespace that was deleted takes the rights in it along; the others go on.
+                if len(self._namespaces) < 2:
+                    raise
+                log.log(logging.DEBUG if namespace in self._closed else logging.WARNING, "%s", exc)
+                closed.add(namespace)
+        self._closed = closed
+        if closed and closed == {*self._namespaces}:
+            raise PermissionDenied("the SwarmRuns of none of the watched namespaces can be listed")
+        self._hears(living, [uid for uid in attended if self._place(uid) not in closed])
         winding_down = False
-        for instance, ended in runs.items():
-            if uid_of(instance) not in living:
+        for instance, (namespace, ended) in runs.items():
+            if uid_of(instance) not in living and namespace not in closed:
                 winding_down |= await self._attendants.on_thread(self._end, instance, ended)
         return winding_down
 
+    def _place(self, uid: str) -> str:
+        """Namespace of an attended resource."""
+        known = self._attendants.attended.get(uid)
+        return str(known.memory.body["metadata"].get("namespace", "")) if known else ""
+
     # ------------------------------------------------------------ runs without a resource
 
-    def _known_runs(self) -> dict[str, bool]:
-        """Runs of watched namespaces: instance → whether it has ended."""
+    def _known_runs(self) -> dict[str, tuple[str, bool]]:
+        """Runs of watched namespaces: instance → its namespace, and whether it has ended."""
         states = self._engine.get_all_orchestration_states(OrchestrationQuery(fetch_inputs_and_outputs=True))
         return {
-            s.instance_id: s.runtime_status in ENDED
+            s.instance_id: (namespace, s.runtime_status in ENDED)
             for s in states
-            if uid_of(s.instance_id) and self._watched(s.serialized_input)
+            if uid_of(s.instance_id)
+            and ((namespace := _namespace(s.serialized_input)) in self._namespaces or not self._namespaces)
         }
-
-    def _watched(self, given: str | None) -> bool:
-        if not self._namespaces:
-            return True
-        try:
-            return json.loads(given or "{}").get("namespace") in self._namespaces
-        except (ValueError, AttributeError):
-            return False
 
     def _end(self, instance: str, ended: bool) -> bool:
         if ended:
@@ -133,3 +144,11 @@ class Sweep:
         self.deaf = f"the watch has not shown {', '.join(names)}" if missed else ""
         if missed:
             log.error("%s", self.deaf)
+
+
+def _namespace(given: str | None) -> str:
+    """Of a run, by its input; empty where that is no run's."""
+    try:
+        return str(json.loads(given or "{}").get("namespace", ""))
+    except (ValueError, AttributeError):
+        return ""

@@ -99,12 +99,11 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
         result = life.result("Failed", failed.reason, failed.message)
     except SandboxFailed as failed:
         result = life.result("Failed", failed.reason, failed.message)
-    end = result.model_dump(mode="json")
+    end, preview = result.model_dump(mode="json"), of_result(result)
+    told = {"kind": "ended", "agent": ctx.instance_id, "serial": s.serial, "result": end}
     # Beside returning it: a run that began a new life is not waited upon by the engine any more.
-    ctx.send_event(
-        s.run, EVENT, data={"kind": "ended", "agent": ctx.instance_id, "serial": s.serial, "result": end}
-    )
-    return previewed(of_result(result), end)
+    ctx.send_event(s.run, EVENT, data=previewed(preview, told))
+    return previewed(preview, end)
 
 
 class Life(Host):

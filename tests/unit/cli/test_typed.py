@@ -19,6 +19,8 @@ from swarmrun.cli.summary import git_diff
 
 @pytest.fixture(autouse=True)
 def fresh() -> Any:
+    # Of this process: other tests have called commands in it.
+    typed.remember("", "")
     yield
     typed.remember("", "")
 

@@ -159,7 +159,11 @@ def test_a_child_longer_than_thirty_seconds_reaches_its_parent(lab, monkeypatch)
         yield ctx.call_activity("wait")
         return ctx.parent_instance_id
 
-    lab.open([parent, child], {"wait": lambda ctx, _: go.wait(20)})
+    def first(ctx, _):
+        return "whatever a worker starts once is there"
+
+    lab.open([first, parent, child], {"wait": lambda ctx, _: go.wait(20)})
+    lab.run("first")
     before = threading.active_count()
     instance = lab.start("parent", instance_id="p")
     lab.client.wait_for_orchestration_start("p:child:a1", timeout=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from swarmrun.kube.names import pod_name
 from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
 from swarmrun.ports import EgressRule, ExecResult, SandboxSpec
 from swarmrun.sandbox.kubernetes import enforcement, manifest
-from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
+from swarmrun.sandbox.kubernetes.provider import KubernetesProvider, _Seen
 from swarmrun.sandbox.tokens import token
 
 KEY = b"k" * 32
@@ -309,7 +310,11 @@ def test_an_api_server_that_answers_means_no_fence_yet_also_with_open_egress(egr
             assert "KUBERNETES_SERVICE_HOST" in line
             return ExecResult(0, "".join(f"answered {a}\n" for a in answered) + "tried\n", 0, "", 0.1)
 
-    verdict = asyncio.run(provider(Api())._fenced(spec(egress=egress), Box(), waited))  # type: ignore[arg-type]
+    async def tried() -> Any:
+        seen = _Seen(since=time.monotonic() - waited)
+        return await provider(Api())._fenced(spec(egress=egress), Box(), seen, is_open=False)  # type: ignore[arg-type]
+
+    verdict = asyncio.run(tried())
     assert (verdict.reason if verdict else "") == said
 
 
