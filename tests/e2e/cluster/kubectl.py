@@ -26,6 +26,9 @@ OUTAGE = (
     "TLS handshake",
     "i/o timeout",
     "ServiceUnavailable",
+    # Its first answers after a start: resource definitions are read a moment later.
+    "doesn't have a resource type",
+    "could not find the requested resource",
 )
 """How kubectl says that the API server is not there."""
 
