@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from swarmrun.api.served import served
 from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.errors import InvalidResource, NotFound
 
@@ -46,8 +47,8 @@ def choose(name: str | None, classes: Mapping[str, Body]) -> SwarmClass:
 def parse(body: Body) -> SwarmClass:
     """Raises InvalidResource."""
     try:
-        cls = SwarmClass.model_validate(
-            {k: body[k] for k in ("apiVersion", "kind", "metadata", "spec") if k in body}, by_alias=True
+        cls = served(
+            SwarmClass, {k: body[k] for k in ("apiVersion", "kind", "metadata", "spec") if k in body}
         )
     except ValidationError as exc:
         raise InvalidResource(

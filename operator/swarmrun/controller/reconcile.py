@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.api.run import SwarmRun
+from swarmrun.api.served import served
 from swarmrun.api.status import Phase, SwarmRunStatus
 from swarmrun.controller.attempts import TAKEN_OVER, input_of, its_turn
 from swarmrun.controller.capacity import Capacity, Claim
@@ -307,7 +308,7 @@ class Reconciler:
 def parse(body: Mapping[str, Any]) -> tuple[SwarmRun, Wanted]:
     """Raises InvalidResource: what the schema lets through and the models do not."""
     try:
-        run = SwarmRun.model_validate({k: v for k, v in body.items() if k != "status"}, by_alias=True)
+        run = served(SwarmRun, {k: v for k, v in body.items() if k != "status"})
     except ValidationError as exc:
         raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
     return run, wanted(run)
@@ -316,7 +317,7 @@ def parse(body: Mapping[str, Any]) -> tuple[SwarmRun, Wanted]:
 def status_of(body: Mapping[str, Any]) -> SwarmRunStatus:
     """The resource's own; a fresh one where it cannot be read."""
     try:
-        return SwarmRunStatus.model_validate(body.get("status") or {}, by_alias=True)
+        return served(SwarmRunStatus, body.get("status") or {})
     except ValidationError:
         return SwarmRunStatus()
 

@@ -1,0 +1,39 @@
+"""Resources of CRDs that are newer than this program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from swarmrun.api.run import SwarmRun
+from swarmrun.api.served import served
+
+
+def body(**spec: Any) -> dict[str, Any]:
+    repository = {"url": "https://git.example.com/o/r", "mirror": "tomorrow"}
+    return {"metadata": {"name": "shop"}, "spec": {"goal": "Build.", "repository": repository, **spec}}
+
+
+def test_fields_of_a_newer_crd_are_left_out_wherever_they_stand() -> None:
+    given = body(
+        tomorrow={"a": 1},
+        sandbox={
+            "egress": {
+                "tomorrow": True,
+                "allow": [{"cidr": "10.0.0.0/8", "tomorrow": 1}, {"cidr": "10.0.0.0/9"}],
+            }
+        },
+        gates=[{"name": "tests", "command": "pytest", "tomorrow": []}],
+    )
+    run = served(SwarmRun, given)
+    assert [rule.cidr for rule in run.spec.sandbox.egress.allow] == ["10.0.0.0/8", "10.0.0.0/9"]
+    assert run.spec.gates[0].command == "pytest"
+    # What the API server gave is not changed.
+    assert given["spec"]["tomorrow"] == {"a": 1}
+
+
+def test_a_value_that_is_wrong_stays_an_error_beside_an_unknown_field() -> None:
+    with pytest.raises(ValidationError, match="goal"):
+        served(SwarmRun, body(goal="  ", tomorrow=1))
