@@ -61,3 +61,15 @@ def holder(path: Path) -> int:
         return int(path.read_text().strip() or 0)
     except (OSError, ValueError):
         return 0
+
+
+def lock_unworked(path: Path, name: str) -> Lock:
+    """Of a run that nobody may work on meanwhile. Raises Conflict `NotEnded`, which names who does."""
+    try:
+        return Lock(path)
+    except Conflict as exc:
+        raise Conflict(
+            f"process {holder(path)} works on run {name}",
+            mend=f"wait for its end, or `swarmrun cancel {name}`",
+            reason="NotEnded",
+        ) from exc

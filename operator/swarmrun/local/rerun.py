@@ -8,7 +8,7 @@ from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.controller.inputs import run_input
 from swarmrun.errors import Conflict
 from swarmrun.local.directory import RunDirectory, RunFile
-from swarmrun.local.lock import Lock, holder
+from swarmrun.local.lock import lock_unworked
 from swarmrun.local.paths import cassettes
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.rerun import taking_over
@@ -23,15 +23,7 @@ def begin(directory: RunDirectory, point: str) -> None:
     has left no report.
     """
     name = directory.name
-    try:
-        lock = Lock(directory.lock)
-    except Conflict as exc:
-        raise Conflict(
-            f"process {holder(directory.lock)} works on run {name}",
-            mend=f"wait for its end, or `swarmrun cancel {name}`",
-            reason="NotEnded",
-        ) from exc
-    with lock:
+    with lock_unworked(directory.lock, name):
         run, file = directory.resource(), directory.file()
         if not (run.status and run.status.phase.terminal):
             raise Conflict(

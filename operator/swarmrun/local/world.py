@@ -16,7 +16,7 @@ from swarmrun.git.credentials import Credential, Token, UserGit
 from swarmrun.git.pull_requests.factory import for_remote
 from swarmrun.git.remote import Remote
 from swarmrun.local.directory import RunDirectory
-from swarmrun.local.lock import Lock, holder
+from swarmrun.local.lock import lock_unworked
 from swarmrun.local.repository import open_artifacts, open_repo
 from swarmrun.models.client import client_for
 from swarmrun.ports import ModelClient, PullRequests, SandboxProvider
@@ -95,15 +95,7 @@ def _provider(directory: RunDirectory) -> SandboxProvider:
 def ended(directory: RunDirectory) -> Iterator[RunWorld]:
     """The world of a run that has ended, for as long as it is worked on. Raises Conflict `NotEnded`."""
     name = directory.name
-    try:
-        lock = Lock(directory.lock)
-    except Conflict as exc:
-        raise Conflict(
-            f"process {holder(directory.lock)} works on run {name}",
-            mend=f"wait for its end, or `swarmrun cancel {name}`",
-            reason="NotEnded",
-        ) from exc
-    with lock:
+    with lock_unworked(directory.lock, name):
         phase = directory.status().phase
         if not phase.terminal:
             raise Conflict(
