@@ -112,7 +112,7 @@ def test_the_demo_runs_in_pods_although_all_its_sandboxes_and_its_operator_are_k
         assert remote["token"] not in kubectl("get", kind, "-o", "yaml")
 
 
-def test_a_run_whose_network_is_for_set_up_alone_ends_well(
+def test_a_run_whose_network_is_for_set_up_alone_ends_well_and_so_does_its_rerun(
     kubectl: Any, in_pods: Any, remote: dict[str, Any]
 ) -> None:
     with CassetteServer(DEMO / "cassette.yaml", quiet=True) as models:
@@ -122,7 +122,16 @@ def test_a_run_whose_network_is_for_set_up_alone_ends_well(
         grant = {"dns": True, "setupOnly": True}
         apply(kubectl, remote, models.url, sandbox=setup | {"egress": grant})
         kubectl("wait", "--for=condition=Finished", "--timeout=250s", f"swr/{NAME}")
-    assert kubectl.status(NAME)["phase"] == "Succeeded", kubectl.status(NAME)
+        first = kubectl.status(NAME)
+        assert first["phase"] == "Succeeded", first
+        again = ("swarmrun.dev/attempt=2", "swarmrun.dev/rerun-from=judge")
+        kubectl("annotate", f"swr/{NAME}", *again)
+        kubectl.until(lambda: kubectl.status(NAME)["run"] != first["run"])
+        kubectl("wait", "--for=condition=Finished", "--timeout=250s", f"swr/{NAME}")
+    second = kubectl.status(NAME)
+    assert (second["phase"], second["plan"]) == ("Succeeded", first["plan"]), second
     policies = yaml.safe_load(kubectl("get", "networkpolicies", "-o", "yaml"))["items"]
     opened = [p for p in policies if "swarmrun.dev/egress" in p["spec"]["podSelector"]["matchLabels"]]
-    assert len(opened) == 1
+    # One of each attempt.
+    instances = [p["spec"]["podSelector"]["matchLabels"]["swarmrun.dev/instance"] for p in opened]
+    assert sorted(instances) == [first["run"], second["run"]]
