@@ -115,7 +115,8 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, roll
         if lease:
             await lease.acquire()
             background.append(asyncio.create_task(lease.keep(stop)))
-        await asyncio.to_thread(rollout.lead)
+        if settings.engine != "embedded":  # there is no other worker then
+            background.append(asyncio.create_task(_lead(rollout)))
         capacity = Capacity(settings.max_sandboxes)
         await _restore(capacity, client)
         reconciler = Reconciler(client, worlds, capacity)
@@ -140,6 +141,16 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, roll
         if reader is not None:
             await reader.close()
         await api.close()
+
+
+async def _lead(rollout: Rollout) -> None:
+    """Runs are looked after meanwhile: where the store is away, they say so."""
+    while True:
+        try:
+            return await asyncio.to_thread(rollout.lead)
+        except SwarmRunError as exc:
+            log.warning("which program is wanted cannot be written: %s", exc)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _restore(capacity: Capacity, client: Any) -> None:
