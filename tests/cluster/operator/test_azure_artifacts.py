@@ -50,7 +50,7 @@ def test_a_run_keeps_nothing_but_its_engine_and_caches_on_the_disk(
     make_operator(SWARMRUN_ARTIFACTS=url, **env).start()
     kubectl.apply(*demo(ttlSecondsAfterFinished=20))
     kubectl("wait", "--for=condition=Finished", "--timeout=200s", f"swr/{NAME}")
-    assert kubectl.reason(NAME) == "Published"
+    assert kubectl.reason(NAME) == "Published", kubectl.status(NAME)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     store = azurite.open_store(url)

@@ -71,7 +71,7 @@ def test_a_run_goes_from_progressing_to_healthy_in_one_sync(shop: Any) -> None:
 def test_a_refused_run_is_degraded_and_an_edit_in_git_mends_it(shop: Any) -> None:
     application = shop.runs("refused", shop.run("refused", parallelism=99))
     application.until("Degraded")
-    assert shop.kubectl.reason("refused") == "InvalidResource"
+    assert shop.kubectl.reason("refused") == "AboveCeiling"
     assert quiet(application), application.seen()
     shop.repository.push({"refused/refused.yaml": shop.run("refused", approval=True)})
     application.until("Suspended", within=120)
@@ -195,7 +195,7 @@ def test_the_operator_goes_with_its_application_and_the_runs_stay(shop: Any) -> 
     shop.applications["operator"].delete(cascade=True)
     assert not shop.system("get", "deployments", "-o", "name")
     assert shop.system("get", "persistentvolumeclaims", "-o", "name").strip()
-    assert shop.kubectl.reason("left") == "InvalidResource"
+    assert shop.kubectl.reason("left") == "AboveCeiling"
     # Without an operator, too, nothing holds a run up that is to go.
     application.delete(cascade=True)
     assert not shop.found("left")
