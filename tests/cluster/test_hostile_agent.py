@@ -319,15 +319,17 @@ for name, attempt in tries.items():
     except OSError as exc:
         print("refused", name, exc.strerror)
 """
-"""By number: 438 pidfd_getfd, 101 ptrace (ATTACH 16, SEIZE 0x4206), 311 process_vm_writev, as on x86-64; elsewhere other
-calls are meant, which do none of it either."""
+"""By number: 438 pidfd_getfd, 101 ptrace (ATTACH 16, SEIZE 0x4206), 311 process_vm_writev, as on x86-64; elsewhere the
+last two are other calls, which do none of it either."""
 
 
 def test_nothing_inside_reaches_into_its_server_or_writes_to_the_pod_s_log(in_cluster, origin):
     async def scenario(cluster):
         box, others = await with_bystanders(cluster)
         await origin.given(box, {"p.py": INTO_PID_1})
-        said = (await box.exec("python3 p.py; echo forged | tee /dev/console /proc/1/fd/2", timeout_s=30)).stdout
+        said = (
+            await box.exec("python3 p.py; echo forged | tee /dev/console /proc/1/fd/2", timeout_s=30)
+        ).stdout
         assert "DONE" not in said
         assert len([line for line in said.splitlines() if line.startswith("refused")]) == 10, said
         assert (await box.health(timeout_s=10)) is not None

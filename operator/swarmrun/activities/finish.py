@@ -214,7 +214,9 @@ def _own_tree(world: RunWorld, given: Finish, look: Look) -> str:
 
 
 def _left_out(look: Look) -> list[str]:
-    return [f"Left out, since they belong to other tasks: {', '.join(look.others)}"[:300]] if look.others else []
+    return (
+        [f"Left out, since they belong to other tasks: {', '.join(look.others)}"[:300]] if look.others else []
+    )
 
 
 def _commit(world: RunWorld, given: Finish, tree: str, summary: str) -> str:

@@ -1,4 +1,4 @@
-"""Lines for people on the server's own standard output: the container's log. An agent cannot write there (`apart.py`)."""
+"""Lines for people on the server's own standard output: the container's log, where no agent writes (`apart.py`)."""
 
 from __future__ import annotations
 
