@@ -260,6 +260,19 @@ def test_a_huge_file_is_refused_by_name_and_costs_nothing(in_cluster, origin):
     in_cluster(scenario)
 
 
+def test_more_than_the_brain_takes_in_one_turn_is_refused_and_told(in_cluster, origin):
+    async def scenario(cluster):
+        box = await cluster.ready(cluster.provider(), cluster.spec(memory_mb=1024, disk_mb=2048))
+        base = await origin.given(box, {"a.txt": "one\n"})
+        await box.exec("for n in 1 2; do head -c 70M /dev/urandom > $n.bin; done", timeout_s=60)
+        with pytest.raises(ToolRejected, match=r"has 1\d\d MB packed, 120 are taken"):
+            await box.checkpoint(since=base)
+        await box.exec("rm *.bin; echo two > a.txt")
+        assert origin.taken(await box.checkpoint(since=base), base)["a.txt"][1] == b"two\n"
+
+    in_cluster(scenario)
+
+
 # ------------------------------------------------------------ the machine
 
 RUIN = """

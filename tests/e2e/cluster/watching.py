@@ -49,7 +49,8 @@ class Watch(threading.Thread):
         if pod["metadata"]["labels"].get("app.kubernetes.io/managed-by") != "swarmrun":
             return
         if status.get("phase") != "Pending":
-            self.logs[name] = self._kubectl("logs", name) or self.logs.get(name, "")
+            # Of a container that is just going the kubelet's excuse comes instead.
+            self.logs[name] = max(self._kubectl("logs", name), self.logs.get(name, ""), key=len)
 
     def _kubectl(self, *words: str) -> str:
         """What it printed; a Pod may be gone."""
