@@ -210,7 +210,7 @@ def _own_tree(world: RunWorld, given: Finish, look: Look) -> str:
     repo = Repo(world.repo.path)
     before = repo.entries(given.brief.base, look.others)
     # Removals first: a file may stand where a directory was.
-    return repo.write_tree(tree, dict.fromkeys(look.others) | before)
+    return repo.write_tree(tree, {**dict.fromkeys(look.others), **before})
 
 
 def _left_out(look: Look) -> list[str]:

@@ -273,19 +273,15 @@ def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> 
     ):
         assert f"{words}" in stored, words
     assert "\x1b" not in stored
-    warnings = [(reason, message) for kind, reason, message in play.events if kind == "Warning"]
     for reason, words in (
         ("AgentFailed", "attacker: attempt 1 ended ToolRejected: the repository's directory is gone"),
         ("SandboxLost", "attacker: sandbox 1 was lost: ServerEnded"),
         ("SandboxLost", "attacker: sandbox 2 was lost: ServerEnded"),
-        (
-            "AgentFailed",
-            "attacker (attempt 2): PhantomAgent: it claims to be done after 4 tool calls, but its diff is empty",
-        ),
+        ("AgentFailed", "it claims to be done after 4 tool calls, but its diff is empty"),
         ("Incomplete", "not in the result: attacker (failed: PhantomAgent)"),
     ):
-        assert [m for r, m in warnings if r == reason and m.startswith(words)], (words, warnings)
-        assert words.removeprefix("attacker (attempt 2): ") in told
+        assert ("Warning", reason) in {e[:2] for e in play.events if words in e[2]}, (words, play.events)
+        assert words in told
 
 
 @pytest.mark.timeout(PATIENCE + 300)
