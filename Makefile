@@ -48,7 +48,7 @@ test-cluster: $(STAMP)
 	SWARMRUN_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
 ## make e2e              whole runs on the cluster of KUBECONFIG, one for tests, from nothing: the demo in Pods, 20 kills,
-##                       50 runs at once, an upgrade, endings (half an hour). Variables: scripts/e2e.sh
+##                       50 runs at once, an upgrade, endings, hostile agents (40 minutes). Variables: scripts/e2e.sh
 e2e: $(STAMP)
 	@scripts/e2e.sh
 

@@ -89,6 +89,13 @@ async def all_work(boxes: list[Any]) -> None:
         assert (await box.exec("echo fine", timeout_s=30)).stdout == "fine\n"
 
 
+async def pod_log(cluster: Any, box: Any) -> str:
+    """As kubectl logs prints it."""
+    host = box.address.rpartition(":")[0]
+    (name,) = [p["metadata"]["name"] for p in await cluster.pods() if p["status"].get("podIP") == host]
+    return (await cluster.api.read(f"{cluster.core}/pods/{name}/log")).body.decode()
+
+
 # ------------------------------------------------------------ git
 
 CONFIG = """
@@ -253,6 +260,19 @@ def test_a_huge_file_is_refused_by_name_and_costs_nothing(in_cluster, origin):
     in_cluster(scenario)
 
 
+def test_more_than_the_brain_takes_in_one_turn_is_refused_and_told(in_cluster, origin):
+    async def scenario(cluster):
+        box = await cluster.ready(cluster.provider(), cluster.spec(memory_mb=1024, disk_mb=2048))
+        base = await origin.given(box, {"a.txt": "one\n"})
+        await box.exec("for n in 1 2; do head -c 70M /dev/urandom > $n.bin; done", timeout_s=60)
+        with pytest.raises(ToolRejected, match=r"has 1\d\d MB packed, 120 are taken"):
+            await box.checkpoint(since=base)
+        await box.exec("rm *.bin; echo two > a.txt")
+        assert origin.taken(await box.checkpoint(since=base), base)["a.txt"][1] == b"two\n"
+
+    in_cluster(scenario)
+
+
 # ------------------------------------------------------------ the machine
 
 RUIN = """
@@ -279,32 +299,62 @@ def test_removing_everything_and_killing_the_server_harms_itself_alone(in_cluste
     in_cluster(scenario)
 
 
-PTRACE = """
-import ctypes, time
+INTO_PID_1 = """
+import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
-print("attached" if libc.ptrace(16, 1, 0, 0) == 0 else "refused", flush=True)
-time.sleep(60)
+place = (ctypes.c_size_t * 2)(ctypes.addressof(ctypes.create_string_buffer(8)), 8)
+line = b"\\xe2\\x94\\x80\\xe2\\x94\\x80 coder honest, attempt 1, turn 9\\n"
+def opened(path, mode):
+    with open(path, mode, buffering=0) as file:
+        file.read(1) if mode == "rb" else file.write(line)
+def system(name, *arguments):
+    number = libc.syscall(*arguments)
+    if number < 0:
+        raise OSError(ctypes.get_errno(), name)
+def copied(descriptor):
+    os.write(libc.syscall(438, os.pidfd_open(1), descriptor, 0), line)
+tries = {
+    "environ": lambda: opened("/proc/1/environ", "rb"),
+    "mem": lambda: opened("/proc/1/mem", "rb"),
+    "its descriptors": lambda: os.listdir("/proc/1/fd"),
+    "its standard output": lambda: opened("/proc/1/fd/1", "wb"),
+    "that of a thread": lambda: [opened(f"/proc/1/task/{t}/fd/2", "wb") for t in os.listdir("/proc/1/task")],
+    "through its root": lambda: os.listdir("/proc/1/root/"),
+    "pidfd_getfd": lambda: copied(1),
+    "ptrace attach": lambda: system("attach", 101, 16, 1, 0, 0),
+    "ptrace seize": lambda: system("seize", 101, 0x4206, 1, 0, 0),
+    "process_vm_writev": lambda: system("writev", 311, 1, place, 1, place, 1, 0),
+}
+for name, attempt in tries.items():
+    try:
+        attempt()
+        print("DONE", name)
+    except OSError as exc:
+        print("refused", name, exc.strerror)
 """
+"""By number: 438 pidfd_getfd, 101 ptrace (ATTACH 16, SEIZE 0x4206), 311 process_vm_writev, as on x86-64; elsewhere the
+last two are other calls, which do none of it either."""
 
 
-def test_a_server_that_its_agent_holds_still_is_lost_and_others_are_not(in_cluster, origin):
+def test_nothing_inside_reaches_into_its_server_or_writes_to_the_pod_s_log(in_cluster, origin):
     async def scenario(cluster):
         box, others = await with_bystanders(cluster)
-        await origin.given(box, {"p.py": PTRACE})
-        await box.exec("exec python3 p.py > $HOME/said", background=True)
-        await asyncio.sleep(2)
-        try:
-            await box.health(timeout_s=3)
-            held = (await box.exec("cat $HOME/said")).stdout != "refused\n"
-        except SandboxLost as lost:
-            held = "did not answer" not in lost.message
-        assert not held
+        await origin.given(box, {"p.py": INTO_PID_1})
+        said = (
+            await box.exec("python3 p.py; echo forged | tee /dev/console /proc/1/fd/2", timeout_s=30)
+        ).stdout
+        assert "DONE" not in said
+        assert len([line for line in said.splitlines() if line.startswith("refused")]) == 10, said
+        assert (await box.health(timeout_s=10)) is not None
+        assert await box.say(["── coder task, attempt 1, turn 1"])
+        log = await pod_log(cluster, box)
+        assert log.splitlines() == [f"listening on port {manifest.PORT}", "── coder task, attempt 1, turn 1"]
         await all_work(others)
 
     in_cluster(scenario)
 
 
-def test_its_server_s_environment_holds_the_hash_of_a_token_and_none_is_on_its_disk(in_cluster):
+def test_no_token_is_in_its_environment_or_on_its_disk(in_cluster):
     async def scenario(cluster):
         box = await cluster.ready(cluster.provider())
         mine = token(KEY, box.id)
@@ -313,9 +363,9 @@ def test_its_server_s_environment_holds_the_hash_of_a_token_and_none_is_on_its_d
             "grep -rs . /sandbox /tmp /etc/passwd | head -c 60000",
             cap=100_000,
         )
-        assert token_sha256(mine) in seen.stdout
-        assert mine not in seen.stdout
-        assert KEY.decode() not in seen.stdout
+        assert "SWARMRUN_PROCESS=" in seen.stdout
+        for secret in (mine, token_sha256(mine), KEY.decode()):
+            assert secret not in seen.stdout
 
     in_cluster(scenario)
 

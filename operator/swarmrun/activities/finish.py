@@ -21,6 +21,7 @@ from swarmrun.api.base import legible, legible_data
 from swarmrun.errors import NotFound, ToolRejected
 from swarmrun.merging.guards import branch as branch_guards
 from swarmrun.merging.guards import tree as tree_guards
+from swarmrun.merging.plumbing import Repo
 from swarmrun.planning.contracts import verify
 from swarmrun.steps import Finish, Finished
 
@@ -34,6 +35,8 @@ class Look:
     problems: list[Problem] = field(default_factory=list[Problem])
     notes: list[str] = field(default_factory=list[str])
     """Escalations (`ownership: a.py`): told on the status, no reason to refuse."""
+    others: list[str] = field(default_factory=list[str])
+    """Changed paths that belong to other tasks."""
 
 
 def finish(world: RunWorld, given: Finish) -> Finished:
@@ -120,6 +123,7 @@ def _look_at_task(world: RunWorld, given: Finish, spec: RoleSpec, look: Look) ->
     )
     look.problems += from_findings(findings)
     look.notes += [f"{f.kind}: {f.path}" for f in findings if f.severity != "hard"]
+    look.others = [f.path for f in findings if (f.kind, f.severity) == ("ownership", "hard")]
     paths = [e.path for e in repo.list_tree(look.checkpoint)]
     for breach in verify(plan, lambda p: repo.read(look.checkpoint, p), paths, only_task=task.id):
         look.problems.append(Problem("contract", f"{breach}. Expected: {breach.expected}"))
@@ -181,7 +185,7 @@ def _accept(
 ) -> Finished:
     commit = look.checkpoint
     if given.role != "researcher":
-        commit = _commit(world, given, look.checkpoint, asked.summary)
+        commit = _commit(world, given, _own_tree(world, given, look), asked.summary)
     summary = _summary(world, given, asked, look)
     _tell(world, given, "Finished.", ok=True)
     forget(world, given)
@@ -190,17 +194,34 @@ def _accept(
         commit=commit,
         checkpoint=look.checkpoint,
         verified=world.guards and not left,
-        problems=[p.head[:300] for p in left] or [n[:300] for n in look.notes],
+        problems=[*_left_out(look), *(p.head[:300] for p in left)] or [n[:300] for n in look.notes],
         summary=summary,
         blocked=asked.blocked,
         contract_issues=asked.contract_issues,
     )
 
 
-def _commit(world: RunWorld, given: Finish, checkpoint: str, summary: str) -> str:
+def _own_tree(world: RunWorld, given: Finish, look: Look) -> str:
+    """What the agent made, without its changes to other tasks' paths: it was told thrice to take them back, and what
+    goes on unverified still is no way into the work of others."""
+    tree = world.repo.tree_of(look.checkpoint)
+    if not look.others:
+        return tree
+    repo = Repo(world.repo.path)
+    before = repo.entries(given.brief.base, look.others)
+    # Removals first: a file may stand where a directory was.
+    return repo.write_tree(tree, {**dict.fromkeys(look.others), **before})
+
+
+def _left_out(look: Look) -> list[str]:
+    return (
+        [f"Left out, since they belong to other tasks: {', '.join(look.others)}"[:300]] if look.others else []
+    )
+
+
+def _commit(world: RunWorld, given: Finish, tree: str, summary: str) -> str:
     """One commit for all of an attempt's turns; a merge commit for the integrator."""
     repo, brief = world.repo, given.brief
-    tree = repo.tree_of(checkpoint)
     parents = [brief.base]
     subject = given.task
     if given.role == "integrator":

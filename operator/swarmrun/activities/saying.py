@@ -1,7 +1,7 @@
 """Agents' turns on their sandbox's standard output, so that `kubectl logs` shows them with the reader's own rights.
 
-Best effort: a step neither fails nor waits long for want of a reader, and what stands there is no evidence (an agent
-can write to the same place). The transcript that counts is in the artifacts.
+Best effort: a step neither fails nor waits long for want of a reader, and what stands there is no evidence: it went
+through the sandbox. The transcript that counts is in the artifacts.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ note: …                        what had to be mended in its answer
 → exec {"command": "pytest"}   a call
   3 passed                     … and what was told of it
 ```
-Control characters are escaped, what looks like a key is taken out, long texts are cut.
+Control characters are escaped, what looks like a key is taken out, long texts are cut. A line that a model said and
+that would pass for one of ours stands behind a `│`; results are indented.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def turn_lines(
     return [
         f"── {role} {task}, attempt {attempt}, turn {turn}",
         *(f"told: {line}" for text in reply.get("told", []) for line in _shown(str(text), TEXT)),
-        *_shown(str(reply.get("text", "")), TEXT),
+        *(_said(line) for line in _shown(str(reply.get("text", "")), TEXT)),
         *(f"note: {line}" for note in reply.get("notes", []) for line in _shown(str(note), TEXT)),
     ]
 
@@ -48,6 +49,13 @@ def task_of(line: str) -> str:
     """The task of a turn that begins with this line; empty where none does."""
     found = _HEAD.fullmatch(line)
     return found[1] if found else ""
+
+
+_OURS = ("── ", "→ ", "told: ", "note: ", "│ ")
+
+
+def _said(line: str) -> str:
+    return f"│ {line}" if line.startswith(_OURS) else line
 
 
 def call_lines(call: Mapping[str, Any], result: Mapping[str, Any] | None) -> list[str]:

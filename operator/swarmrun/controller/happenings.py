@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,9 @@ from swarmrun.api.status import AgentPhase, MergeHow, Phase, SwarmRunStatus
 _BAD = (AgentPhase.FAILED, AgentPhase.PARKED)
 _TOLD = (AgentPhase.RUNNING, AgentPhase.FINISHED, AgentPhase.FAILED, AgentPhase.SKIPPED)
 """Phases of an agent that make an Event; merges have their own."""
+
+_MET = re.compile(r"(\S+): (?:attempt (\d+) ended|sandbox \d+ was lost)")
+"""Notes of the orchestration (`again_or_failed`, `lost_or_raise`) that make an Event."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Happening:
 def happenings(before: SwarmRunStatus, after: SwarmRunStatus) -> list[Happening]:
     return [
         *_plan(before, after),
+        *_met(before, after),
         *_agents(before, after),
         *_merges(before, after),
         *_judged(before, after),
@@ -58,6 +63,16 @@ def _agents(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening
         attempt = f" (attempt {agent.attempts})" if agent.attempts > 1 else ""
         said = f"{agent.task}{attempt}: {agent.message or agent.reason or agent.role}"
         yield _happening("Warning" if agent.phase in _BAD else "Normal", f"Agent{agent.phase.value}", said)
+
+
+def _met(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening]:
+    """What an agent got over. A failed attempt is mostly followed by the next one before a status shows it."""
+    known = {found[0] for note in before.notes if (found := _MET.match(note))}
+    shown = {(a.task, str(a.attempts)) for a in before.agents if a.phase is AgentPhase.FAILED}
+    for note in after.notes:
+        found = _MET.match(note)
+        if found and found[0] not in known and (found[1], found[2]) not in shown:
+            yield _happening("Warning", "AgentFailed" if found[2] else "SandboxLost", note)
 
 
 def _merges(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening]:

@@ -34,7 +34,7 @@ from lab import Lab, tree
 from place import BRANCH, NAME, Place
 from servers import EXAMPLE, Git, example, serve
 
-PLACES = ("demo", "kills", "many", "upgrade", "ending")
+PLACES = ("demo", "kills", "many", "upgrade", "ending", "hostile")
 """Namespaces that the operator watches, one a module."""
 
 

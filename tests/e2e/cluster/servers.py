@@ -55,13 +55,21 @@ class Git:
             script.append(f"mkdir -p $(dirname {path}) && cat > {path} <<'__END__'\n{text}__END__")
         script.append("git add -A && git -c user.name=t -c user.email=t@t commit -q -m first")
         script.append(f"git push -q http://localhost:8080/{name}.git main")
-        self._kubectl("exec", "-i", "deploy/git", "--", "sh", "-e", given="\n".join(script))
+        self.script("\n".join(script))
+
+    def script(self, text: str) -> str:
+        """What a shell over there prints; it ends at the first command that fails."""
+        return self._kubectl("exec", "-i", "deploy/git", "--", "bash", "-e", given=text)
 
     def heads(self, name: str) -> dict[str, str]:
         """Branches and their trees."""
         form = "--format=%(refname:short) %(tree)"
         listed = self._git(name, "for-each-ref", form, "refs/heads")
         return dict(line.split() for line in listed.splitlines())
+
+    def refs(self, name: str) -> set[str]:
+        """All of them, in full."""
+        return set(self._git(name, "for-each-ref", "--format=%(refname)").split())
 
     def pushes(self, name: str, branch: str) -> int:
         """How often the branch was moved, its making included."""

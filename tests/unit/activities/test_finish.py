@@ -172,6 +172,29 @@ def test_the_last_try_goes_on_unverified_with_what_is_left(lab, wrote):
     assert "pass" in lab.file(last.commit, "sums.py")
 
 
+def test_what_goes_on_unverified_holds_no_change_to_other_tasks_paths(lab):
+    lab.start({**lab.FILES, "scales/old.py": "x = 1\n", "scales/kept.py": "y = 1\n"})
+    plan = json.loads(json.dumps(lab.PLAN))
+    plan["tasks"][1] = plan["tasks"][0] | {
+        "id": "scales",
+        "ownedPaths": ["scales/"],
+        "provides": [],
+        "acceptance": [],
+    }
+    agent = lab.agent("coder", "sums", Brief(plan=lab.plan(plan), base=lab.base))
+    agent.calls("write_file", path="sums.py", content=lab.SUMS)
+    agent.calls("exec", command="rm -rf scales && ln -s /etc scales && touch nobody.txt")
+    end = agent.finishes()
+    assert not end.accepted
+    last = agent.finishes(refusals=2, final=True)
+    assert (last.accepted, last.verified) == (True, False)
+    assert last.problems[0].startswith("Left out, since they belong to other tasks: scales")
+    assert lab.file(last.commit, "scales/old.py") == "x = 1\n"
+    assert lab.file(last.commit, "scales/kept.py") == "y = 1\n"
+    assert lab.file(last.commit, "nobody.txt") == ""
+    assert lab.file(last.commit, "sums.py") == lab.SUMS
+
+
 def test_a_finish_that_cannot_be_read_is_told_and_the_last_one_is_looked_at_all_the_same(lab, wrote):
     wrote.says(("finish", {"sumary": "x"}))
     end = wrote.looked_at()

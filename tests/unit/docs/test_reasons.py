@@ -24,7 +24,6 @@ NOT_SHOWN = {
     "Ended",  # of a process whose sandbox is then lost
     "NotDeterministic",  # of a developer's tests that replay
     "HistoryIncomplete",
-    "ToolRejected",  # goes to the model
 }
 
 

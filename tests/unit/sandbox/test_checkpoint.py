@@ -50,6 +50,22 @@ def test_a_checkpoint_carries_modes_links_binaries_renames_and_deletions(in_sand
     in_sandbox(scenario)
 
 
+def test_a_directory_that_became_a_link_is_a_link(in_sandbox, tmp_path):
+    (tmp_path / "a").write_text("of somebody else\n")
+
+    async def scenario(box):
+        base = await box.loaded({"d/a": b"1\n", "d/e/b": b"2\n", "c": b"3\n"})
+        await box.client.exec(f"rm -r d; ln -s {tmp_path} d")
+        point = await box.client.checkpoint(since=base)
+        files = box.receive(point.bundle, point.commit)
+        assert files == {"c": ("100644", b"3\n"), "d": ("120000", str(tmp_path).encode())}
+        await box.client.exec("rm d; mkdir d; echo 4 > d/a")
+        again = await box.client.checkpoint(since=point.commit)
+        assert box.receive(again.bundle, again.commit)["d/a"] == ("100644", b"4\n")
+
+    in_sandbox(scenario)
+
+
 def test_the_same_tree_gives_the_same_commit_and_no_change_gives_no_bundle(in_sandbox):
     async def scenario(box):
         base = await box.loaded()

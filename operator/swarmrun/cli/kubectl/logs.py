@@ -34,8 +34,8 @@ def logs(
 ) -> None:
     """Print agents' turns: what they said, called and got back; with TASK, of that one.
 
-    While a sandbox's Pod lives its log is read, with your own rights (an agent can write there, too). What is gone is
-    read from the operator, or it is said why it cannot be.
+    While a sandbox's Pod lives its log is read, with your own rights. What is gone is read from the operator, or it is
+    said why it cannot be.
     """
     from swarmrun.cli.kubectl.telling import Telling
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
 from .failures import Failure, rejected
 from .store import Store, is_id
@@ -57,15 +57,39 @@ class Checkpoints:
         changed = self._changed(forced=index != self._index_seen)
         self._refuse_large(changed)
         if changed:
-            names = b"".join(os.fsencode(name) + b"\0" for name in changed)
+            gone = self._replaced(changed)
+            there = [name for name in changed if name not in gone]
             try:
-                self._store.git(
-                    "update-index", "--add", "--remove", "--replace", "-z", "--stdin", stdin=names
-                )
+                if gone:
+                    self._update_index(sorted(gone), "--force-remove")
+                self._update_index(there, "--add", "--remove", "--replace")
             except Failure as exc:
                 raise rejected(f"the work tree cannot be stored: {exc.message}; mend the file named") from exc
         self._index_seen = index
         return self._store.line("write-tree")
+
+    def _update_index(self, names: List[str], *how: str) -> None:
+        stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
+        self._store.git("update-index", *how, "-z", "--stdin", stdin=stdin)
+
+    def _replaced(self, names: List[str]) -> Set[str]:
+        """Names that are directories now, and names below what is a link now. git refuses to look at either; as
+        files they are gone."""
+        linked: Dict[str, bool] = {"": False}
+
+        def is_linked(directory: str) -> bool:
+            if directory not in linked:
+                above = directory.rpartition("/")[0]
+                full = os.path.join(self._tree.root, directory)
+                linked[directory] = is_linked(above) or os.path.islink(full)
+            return linked[directory]
+
+        def is_directory(name: str) -> bool:
+            full = os.path.join(self._tree.root, name)
+            # One with a `.git` is a submodule.
+            return os.path.isdir(full) and not os.path.islink(full) and not os.path.lexists(full + "/.git")
+
+        return {name for name in names if is_linked(name.rpartition("/")[0]) or is_directory(name)}
 
     def _changed(self, *, forced: bool) -> List[str]:
         """Names that are new, changed or gone since the store's index was last written."""

@@ -18,6 +18,7 @@ import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from . import PROTOCOL, certificates
+from .apart import keep_apart
 from .checkpoint import Checkpoints
 from .children import Children, kill_marked
 from .commands import Commands
@@ -351,5 +352,6 @@ def main(argv: Optional[List[str]] = None) -> int:
     given = arguments(argv)
     token_sha256 = token_hash(given)
     limit(given)
+    keep_apart()
     asyncio.run(serve(given, token_sha256))
     return 0

@@ -1,7 +1,4 @@
-"""Lines for people on the server's own standard output: the container's log.
-
-An agent shares the server's uid and can write there as well, so what stands in the log is no evidence.
-"""
+"""Lines for people on the server's own standard output: the container's log, where no agent writes (`apart.py`)."""
 
 from __future__ import annotations
 

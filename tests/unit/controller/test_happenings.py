@@ -1,0 +1,38 @@
+"""Which Events come of two statuses."""
+
+from __future__ import annotations
+
+from swarmrun.api.status import AgentPhase, AgentStatus, SwarmRunStatus
+from swarmrun.controller.happenings import happenings
+
+ENDED = "storage: attempt 1 ended ToolRejected: too large to be stored; one fresh attempt"
+LOST = "storage: sandbox 2 was lost: ServerEnded: its server ended"
+
+
+def status(phase: AgentPhase, attempts: int, *notes: str) -> SwarmRunStatus:
+    agent = AgentStatus(task="storage", role="coder", phase=phase, attempts=attempts)
+    return SwarmRunStatus(agents=[agent], notes=list(notes))
+
+
+def told(before: SwarmRunStatus, after: SwarmRunStatus) -> list[tuple[str, str, str]]:
+    return [(h.type, h.reason, h.message) for h in happenings(before, after)]
+
+
+def test_a_failed_attempt_is_told_though_the_next_one_runs_already():
+    before, after = status(AgentPhase.RUNNING, 1), status(AgentPhase.RUNNING, 2, "waited 1 s", ENDED)
+    assert told(before, after) == [
+        ("Warning", "AgentFailed", ENDED),
+        ("Normal", "AgentRunning", "storage (attempt 2): coder"),
+    ]
+    assert told(after, status(AgentPhase.RUNNING, 2, ENDED[:60])) == []
+
+
+def test_a_failure_that_a_status_has_shown_is_told_once():
+    shown = status(AgentPhase.FAILED, 1)
+    assert [h[1] for h in told(status(AgentPhase.RUNNING, 1), shown)] == ["AgentFailed"]
+    assert told(shown, status(AgentPhase.PENDING, 1, ENDED)) == []
+
+
+def test_a_sandbox_that_was_lost_is_told():
+    before, after = status(AgentPhase.RUNNING, 1), status(AgentPhase.RUNNING, 1, LOST)
+    assert told(before, after) == [("Warning", "SandboxLost", LOST)]
