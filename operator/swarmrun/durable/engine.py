@@ -20,7 +20,7 @@ from durabletask.payload import PayloadStore
 
 from swarmrun.durable.backend import DurableBackend, stop_the_process
 from swarmrun.durable.backend_store import Synchronous
-from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, target
+from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, resolved, target
 from swarmrun.durable.converter import Converter
 from swarmrun.durable.takeover import Successor
 from swarmrun.durable.worker import (
@@ -195,7 +195,7 @@ class DtsEngine:
         *,
         payloads: PayloadStore | None = None,
     ) -> None:
-        self._endpoint = endpoint
+        self._endpoint = resolved(endpoint)
         self._payloads = payloads
         secure = not endpoint.lower().startswith(("http://", "unix:"))
         self._how: dict[str, Any] = {

@@ -419,6 +419,16 @@ def test_the_managed_engine_runs_the_same_code_over_the_wire(lab, tmp_path):
     assert len(state.get_output()[0]) == 5_000_000
 
 
+@pytest.mark.parametrize("length", [10, 90])
+def test_a_socket_is_found_by_the_path_that_it_was_given_however_long_that_is(lab, tmp_path, length):
+    """A socket's address ends at 107 bytes; what stands at a longer path is a file that names it."""
+    lab.open([])
+    with EmbeddedEngine(tmp_path / "e.db", socket=tmp_path / ("s" * length)) as engine:
+        dts = DtsEngine(f"unix:{engine.serve()}")
+        assert dts.client().get_orchestration_state("nobody") is None
+        dts.close(wait=0)
+
+
 def test_azure_identity_is_only_wanted_for_the_managed_engine(monkeypatch):
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     with pytest.raises(EngineError, match="azure-identity") as caught:
