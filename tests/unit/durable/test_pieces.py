@@ -8,6 +8,7 @@ import enum
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -302,6 +303,34 @@ def test_a_worker_of_many_that_ends_finishes_what_it_can_and_gives_back_the_rest
         ending.join(20)
         second.close(wait=2)
     ending.join(20)
+    second.close(wait=2)
+
+
+def test_what_an_ending_worker_still_finishes_is_not_begun_by_another(lab):
+    """It takes longer than the engine waits for a worker that has gone."""
+    begun, ended = [], []
+
+    def slow(ctx, who):
+        begun.append(who)
+        time.sleep(4 * 0.3)
+        ended.append(who)
+        return who
+
+    def twice(ctx, _):
+        one = yield ctx.call_activity("slow", input="one")
+        return [one, (yield ctx.call_activity("slow", input="two"))]
+
+    lab.open([])
+    first, second = (DtsEngine(f"unix:{lab.engine.serve()}") for _ in range(2))
+    first.start_worker([twice], {"slow": slow})
+    instance = lab.start("twice")
+    while not begun:
+        time.sleep(0.01)
+    second.start_worker([twice], {"slow": slow})
+    first.close(wait=20)
+    assert ended == ["one"]
+    assert lab.wait(instance).get_output() == ["one", "two"]
+    assert begun == ["one", "two"]
     second.close(wait=2)
 
 
