@@ -245,7 +245,7 @@ class DtsEngine:
 
     def _wait(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
-        if not all([worker.wait(max(0.0, ends - time.monotonic())) for worker in self._workers]) and seconds:
+        if not all(worker.wait(max(0.0, ends - time.monotonic())) for worker in self._workers) and seconds:
             log.info("activities are still running after %.0f s", seconds)
 
 

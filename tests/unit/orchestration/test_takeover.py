@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from swarmrun.api.status import AgentPhase, Phase
+from swarmrun.controller.observe import look
+from swarmrun.controller.unheard import unheard
+from swarmrun.controller.wanted import Said
 from swarmrun.durable.channel import target
 from swarmrun.durable.engine import DtsEngine
 from swarmrun.orchestration.agent import agent
@@ -297,6 +300,34 @@ def test_a_child_that_the_engine_lost_fails_its_attempt(stage_two, coder):
     stage.until(lambda: stage.inputs("model_turn", task="a"))
     stage.successor.__dict__["program"] = lambda: "two"
     stage.client.terminate_orchestration("r1:a:1")
+    door.set()
+    report = stage.report()
+    assert report.phase is Phase.SUCCEEDED
+    assert report.agent("a").status.attempts == 2
+
+
+def test_an_agent_that_the_engine_ends_after_its_run_was_taken_over_is_told_by_who_looks(stage_two, coder):
+    """The life of the run that has started it is over: neither engine nor agent tells the next one."""
+    stage = stage_two("one")
+    stage.happy(coder("a"))
+    door = stage.door()
+    stage.before("model_turn", lambda g: door.wait(20) and None if g["task"] == "a" else None)
+    stage.agent("coder/a/2", "write", "finish")
+    stage.open()
+    stage.start(program="one")
+    stage.until(lambda: stage.inputs("model_turn", task="a"))
+    stage.successor.__dict__["program"] = lambda: "two"
+    stage.mail("nothing")
+    stage.until(lambda: stage.given_input("r1")["program"] == "two")
+    stage.until(lambda: stage.idle("r1"))
+    said = Said()
+    assert not unheard(look(stage.client, "r1", "x"), said)
+    stage.client.terminate_orchestration("r1:a:1")
+    mails = stage.until(lambda: unheard(look(stage.client, "r1", "x"), said))
+    assert [(m["kind"], m["agent"]) for m in mails] == [("ended", "r1:a:1")]
+    assert not unheard(look(stage.client, "r1", "x"), said)
+    for mail in mails:
+        stage.client.raise_orchestration_event("r1", "mail", data=mail)
     door.set()
     report = stage.report()
     assert report.phase is Phase.SUCCEEDED
