@@ -158,7 +158,8 @@ async def _storage(settings: OperatorSettings) -> list[Finding]:
             if isinstance(health, str)
             else _volume(health["volume"])
         )
-    if not settings.artifacts.startswith("file:"):
+    # A directory of the embedded engine's is on the volume; one that workers share is a volume of its own.
+    if settings.engine == "dts" or not settings.artifacts.startswith("file:"):
         found.append(await asyncio.to_thread(_store, settings.artifacts))
     return found
 

@@ -27,6 +27,7 @@ from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
 from swarmrun.controller.traced import run_ended
+from swarmrun.controller.unheard import unheard
 from swarmrun.controller.wanted import (
     RERUN_FIELD,
     Mail,
@@ -146,6 +147,7 @@ class Reconciler:
             memory.said, memory.seen = Said(), None
             seen = look(self._engine, memory.instance, run.metadata.name)
         mails = [] if seen.ended else words(asked, seen.report, memory.said)
+        mails += unheard(seen, memory.said)
         mails += self._share(memory.instance, seen)
         for mail in mails:
             self._engine.raise_orchestration_event(memory.instance, EVENT, data=mail)

@@ -2,13 +2,14 @@
 
 A delivery is a lease held by a stream (one connected worker). A lease ends with the result; when the stream
 breaks it ends after a grace period and the item is delivered again. A worker that reconnects gets no claim on
-what was sent over its broken stream: nobody can know whether that arrived.
+what was sent over its broken stream: nobody can know whether that arrived. An item that a worker gives back goes to
+another one at once where there is one, and for a while not to that one again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -27,7 +28,12 @@ _PING_SECONDS = 30
 """Below the worker's 120 s after which silence counts as a broken connection."""
 
 _PAUSE_AFTER_ABANDON = 1.0
-"""Seconds until an abandoned item is offered again: long enough not to spin, short enough not to be felt."""
+"""Seconds until an item is offered again to the worker that gave it back: long enough not to spin, short enough not
+to be felt. With what is new for its instance that worker is spared, too: the same would come of it."""
+
+
+Item = tuple[str, int]
+"""Instance and, of an activity, its task's number."""
 
 
 @dataclass(eq=False)
@@ -38,6 +44,8 @@ class Stream:
     activities: Any
     entities: Any
     open: bool = True
+    gave_back: dict[Item, int] = field(default_factory=dict["Item", int])
+    """What is not offered to it now, and how many pauses of that are running."""
 
 
 @dataclass(eq=False)
@@ -57,6 +65,8 @@ class DispatchingBackend(InstancesBackend):
         self._grace = grace
         self._leases: dict[str, Lease] = {}
         """By completion token."""
+        self._streams: list[Stream] = []
+        """The open ones."""
 
     # ------------------------------------------------------------ handing out
 
@@ -67,8 +77,10 @@ class DispatchingBackend(InstancesBackend):
             with self._lock:
                 self._close_stream(stream)
 
+        with self._lock:
+            self._streams.append(stream)
         if not context.add_callback(ended):
-            return
+            return ended()
         try:
             while True:
                 with self._lock:
@@ -97,6 +109,7 @@ class DispatchingBackend(InstancesBackend):
         if not stream.open:
             return
         stream.open = False
+        self._streams.remove(stream)
         for token, lease in self._leases.items():
             if lease.stream is stream:
                 self._later(self._grace, "", lambda token=token: self._take_back(token))
@@ -114,7 +127,8 @@ class DispatchingBackend(InstancesBackend):
                 or self._is_terminal_status(instance.status)
             ):
                 continue
-            if self._matches_filter(instance.name, instance.version, stream.orchestrations):
+            spared = (instance_id, 0) in stream.gave_back
+            if not spared and self._matches_filter(instance.name, instance.version, stream.orchestrations):
                 return self._dispatch(instance, stream)
             self._orchestration_queue.append(instance_id)
             self._orchestration_queue_set.add(instance_id)
@@ -147,7 +161,8 @@ class DispatchingBackend(InstancesBackend):
                 continue
             task = life.activities[task_id]
             version = task.version.value if task.HasField("version") else None
-            if not self._matches_filter(task.name, version, stream.activities):
+            spared = (instance_id, task_id) in stream.gave_back
+            if spared or not self._matches_filter(task.name, version, stream.activities):
                 self._ready_activities.append(entry)
                 continue
             self._leases[token] = Lease("activity", instance_id, stream, task_id, life_token)
@@ -170,7 +185,8 @@ class DispatchingBackend(InstancesBackend):
             if entity is None or not entity.pending_operations or entity_id in self._entity_in_flight:
                 continue
             name = EntityInstanceId.parse(entity_id).entity
-            if not self._matches_filter(name, None, stream.entities):
+            spared = (entity_id, 0) in stream.gave_back
+            if spared or not self._matches_filter(name, None, stream.entities):
                 self._entity_queue.append(entity_id)
                 self._entity_queue_set.add(entity_id)
                 continue
@@ -246,10 +262,24 @@ class DispatchingBackend(InstancesBackend):
     # ------------------------------------------------------------ giving back
 
     def _abandoned(self, token: str) -> None:
-        """A worker cannot do this now (a payload did not load, say): offered again after a pause."""
+        """A worker cannot do this now (a payload did not load, it is another program's): others may."""
         with self._lock:
-            if token in self._leases:
+            lease = self._leases.get(token)
+            if lease is None:
+                return
+            stream, item = lease.stream, (lease.instance_id, lease.task_id)
+            if all(item in other.gave_back for other in self._streams if other is not stream):
                 self._later(_PAUSE_AFTER_ABANDON, "", lambda: self._take_back(token))
+                return
+            stream.gave_back[item] = stream.gave_back.get(item, 0) + 1
+            self._later(_PAUSE_AFTER_ABANDON, "", lambda: self._offer_again(stream, item))
+            self._take_back(token)
+
+    def _offer_again(self, stream: Stream, item: Item) -> None:
+        stream.gave_back[item] -= 1
+        if not stream.gave_back[item]:
+            del stream.gave_back[item]
+            self._work.notify_all()
 
     def AbandonTaskActivityWorkItem(
         self, request: pb.AbandonActivityTaskRequest, context: Any

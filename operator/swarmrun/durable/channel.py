@@ -32,6 +32,8 @@ _SERVER_THREADS = 256
 _LONGEST_PATH = 100
 """Unix socket paths end at 107 bytes on Linux (sun_path), 103 on macOS."""
 
+_UNIX = "unix:"
+
 # ---------------------------------------------------------------- inside the process
 
 
@@ -164,7 +166,7 @@ class SocketServer:
         )
         stubs.add_TaskHubSidecarServiceServicer_to_server(backend, self._server)
         try:
-            self._server.add_insecure_port(f"unix:{bound}")
+            self._server.add_insecure_port(f"{_UNIX}{bound}")
             self._server.start()
             os.chmod(bound, 0o600)
             if near:
@@ -197,7 +199,14 @@ def target(path: Path) -> str:
         ) from exc
     finally:
         probe.close()
-    return f"unix:{bound}"
+    return f"{_UNIX}{bound}"
+
+
+def resolved(endpoint: str) -> str:
+    """The endpoint as gRPC takes it: `unix:PATH` may name the file that stands for a socket of too long a path."""
+    if not endpoint.lower().startswith(_UNIX):
+        return endpoint
+    return f"{_UNIX}{_bound(Path(endpoint[len(_UNIX) :]))}"
 
 
 def _bound(path: Path) -> Path:

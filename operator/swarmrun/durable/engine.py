@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from durabletask.payload import PayloadStore
 
 from swarmrun.durable.backend import DurableBackend, stop_the_process
 from swarmrun.durable.backend_store import Synchronous
-from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, target
+from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, resolved, target
 from swarmrun.durable.converter import Converter
 from swarmrun.durable.takeover import Successor
 from swarmrun.durable.worker import (
@@ -195,7 +196,7 @@ class DtsEngine:
         *,
         payloads: PayloadStore | None = None,
     ) -> None:
-        self._endpoint = endpoint
+        self._endpoint = resolved(endpoint)
         self._payloads = payloads
         secure = not endpoint.lower().startswith(("http://", "unix:"))
         self._how: dict[str, Any] = {
@@ -229,17 +230,23 @@ class DtsEngine:
     def close(self, *, cancel: Callable[[], None] | None = None, wait: float = 30.0) -> None:
         """Waits up to `wait` seconds for activities in progress; what is not done then is given back, to be
         delivered to another worker, and `cancel` is called to end it here."""
-        workers = list(self._workers)
-        stopping = _begin_to_stop(self._workers)
-        _await_stop(stopping, wait)
-        for worker in workers:
+        for worker in self._workers:
+            worker.leave()
+        self._wait(wait)
+        for worker in self._workers:
             worker.give_back()
         if cancel is not None:
             cancel()
-        _await_stop(stopping, _AFTER_CANCEL)
+        self._wait(_AFTER_CANCEL)
+        _await_stop(_begin_to_stop(self._workers), _AFTER_CANCEL)
         for client in self._clients:
             client.close()
         self._clients.clear()
+
+    def _wait(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        if not all(worker.wait(max(0.0, ends - time.monotonic())) for worker in self._workers) and seconds:
+            log.info("activities are still running after %.0f s", seconds)
 
 
 def connect(socket: Path) -> DurableTaskSchedulerClient:
@@ -342,6 +349,7 @@ def _begin_to_stop(workers: list[Worker]) -> list[threading.Thread]:
     stopping = [threading.Thread(target=worker.stop, daemon=True) for worker in workers]
     for worker in workers:
         worker.leave()
+        worker.hush()
     for thread in stopping:
         thread.start()
     workers.clear()

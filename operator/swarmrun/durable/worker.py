@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -27,8 +28,7 @@ whole engine. Orchestrations take milliseconds; eight is ample."""
 _REFUSED_PAUSE = 1.0
 """Seconds before an orchestration whose result could not be delivered is given back."""
 _NOT_OURS_PAUSE = 0.1
-"""The same, where a worker of another program is to take it: each time it comes back here, it waits so long. Both are
-choices."""
+"""The same, where another worker is to take it, which may be offered to this one once more. Both are choices."""
 
 
 _silent = logging.Logger("swarmrun.durable.silent")
@@ -56,19 +56,46 @@ class Worker(DurableTaskSchedulerWorker):
     _leaving = False
     _gives_back = False
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._at_work = 0
+        self._ended = threading.Condition()
+
     def leave(self) -> None:
-        """For its end: no further activity is begun; what is at work may finish. Results that nobody takes any
-        more are no news, their work is delivered again later."""
-        self._logger = _silent
-        self._leaving = True
+        """For its end: no further activity is begun; what is at work may finish, and its results are taken."""
+        with self._ended:
+            self._leaving = True
+
+    def wait(self, seconds: float) -> bool:
+        """For what is at work after `leave`. False: it takes longer.
+
+        An engine gives what is at work to another as soon as a worker has stopped, whatever becomes of it here."""
+        with self._ended:
+            return self._ended.wait_for(lambda: not self._at_work, seconds)
 
     def give_back(self) -> None:
         """Whatever activities give from now on is not their result: they are about to be cut off."""
         self._gives_back = True
 
+    def hush(self) -> None:
+        """Before `stop`: results that nobody takes any more are no news, their work is delivered again."""
+        self._logger = _silent
+
     def _execute_activity(self, req: pb.ActivityRequest, stub: Any, completionToken: Any) -> None:
-        if self._leaving:
+        with self._ended:
+            begins = not self._leaving
+            self._at_work += begins
+        if not begins:
+            time.sleep(_NOT_OURS_PAUSE)
             return self._return_activity(req, stub, completionToken)
+        try:
+            self._work_on(req, stub, completionToken)
+        finally:
+            with self._ended:
+                self._at_work -= 1
+                self._ended.notify_all()
+
+    def _work_on(self, req: pb.ActivityRequest, stub: Any, completionToken: Any) -> None:
         watched = _Watched(stub, refuses=lambda: self._gives_back)
         super()._execute_activity(req, watched, completionToken)
         if watched.delivered:

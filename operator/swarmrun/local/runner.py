@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from durabletask.client import OrchestrationStatus
-
 from swarmrun.activities.registry import Activity, activities
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.run import SwarmRun
-from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.api.status import SwarmRunStatus
+from swarmrun.controller.observe import Seen, look
 from swarmrun.controller.projection import project
+from swarmrun.controller.unheard import unheard
+from swarmrun.controller.wanted import Said
 from swarmrun.durable.bridge import Bridge
 from swarmrun.durable.engine import EmbeddedEngine
 from swarmrun.errors import EngineError, NotFound
@@ -25,7 +26,6 @@ from swarmrun.orchestration.agent import agent
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.run import run as run_orchestration
 from swarmrun.orchestration.successor import Successor
-from swarmrun.report import AgentProgress, RunReport
 from swarmrun.sandbox.process import ProcessProvider
 from swarmrun.settings import settings
 from swarmrun.steps import RELEASE, Failed
@@ -45,6 +45,8 @@ class LocalRunner:
         self._models = Models(self._snapshot, endpoints, self._bridge)
         self._engine = EmbeddedEngine(directory.engine_db)
         self._closed = False
+        self._seen: Seen | None = None
+        self._said = Said()
         self._stop_sandboxes: Callable[[], None] = lambda: None
         self._log = _log_to(directory)
         try:
@@ -104,39 +106,18 @@ class LocalRunner:
     # ------------------------------------------------------------ looking
 
     def _look(self, previous: SwarmRunStatus) -> tuple[SwarmRunStatus, bool]:
-        instance = self._file.instance
-        state = self._client.get_orchestration_state(instance)
-        if state is None:
-            raise EngineError(
-                f"the engine has lost run {instance}", mend=f"swarmrun delete {self._directory.name}"
-            )
-        ended = state.runtime_status in _ENDED
-        if state.runtime_status == OrchestrationStatus.COMPLETED and state.serialized_output:
-            report = RunReport.model_validate_json(state.serialized_output)
-        elif state.serialized_custom_status:
-            report = RunReport.model_validate_json(state.serialized_custom_status)
-        else:
-            report = RunReport(run=instance, name=self._snapshot.name)
-        if ended and state.runtime_status != OrchestrationStatus.COMPLETED:
-            details = state.failure_details
-            report.phase, report.reason = Phase.FAILED, "InternalError"
-            report.message = details.message if details else str(state.runtime_status)
-            report.finished_at = datetime.now(UTC)
-        if ended:
+        try:
+            seen = look(self._client, self._file.instance, self._snapshot.name, self._seen)
+        except NotFound as exc:
+            mend = f"swarmrun delete {self._directory.name}"
+            raise EngineError(f"the engine has lost run {self._file.instance}", mend=mend) from exc
+        for mail in unheard(seen, self._said):
+            self.send(mail)
+        if seen.ended:
             # Before the status that says so: whoever reads that finds this.
-            self._directory.save_report(report)
-        progress = {} if ended else self._progress(report)
-        return project(report, progress, previous=previous, now=datetime.now(UTC)), ended
-
-    def _progress(self, report: RunReport) -> dict[str, AgentProgress]:
-        found: dict[str, AgentProgress] = {}
-        for record in report.agents:
-            if not record.instance or (record.finished_at is not None and record.status.phase != "Running"):
-                continue
-            state = self._client.get_orchestration_state(record.instance)
-            if state is not None and state.serialized_custom_status:
-                found[record.instance] = AgentProgress.model_validate_json(state.serialized_custom_status)
-        return found
+            self._directory.save_report(seen.report)
+        self._seen = seen
+        return project(seen.report, seen.progress, previous=previous, now=datetime.now(UTC)), seen.ended
 
     # ------------------------------------------------------------ wiring
 
@@ -169,6 +150,3 @@ def _log_to(directory: RunDirectory) -> logging.Handler:
     logger.addHandler(handler)
     logger.propagate = False
     return handler
-
-
-_ENDED = (OrchestrationStatus.COMPLETED, OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED)

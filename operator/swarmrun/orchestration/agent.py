@@ -13,7 +13,7 @@ from typing import Any
 from durabletask import task
 
 from swarmrun.observability.previews import previewed
-from swarmrun.orchestration import budget
+from swarmrun.orchestration import budget, unreadable
 from swarmrun.orchestration.flow import Host, Orchestration, Until, Work, drive
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail, Stopped
@@ -85,6 +85,8 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
     life = Life(ctx, s)
     life.take_up()
     try:
+        if s.unreadable:
+            raise AttemptFailed(unreadable.REASON, s.unreadable)
         result = yield from drive(life, life.work())
     except ContinueAsNew:
         s.mail = life.mail.close()

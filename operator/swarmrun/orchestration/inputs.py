@@ -63,6 +63,8 @@ class RunInput(RunRef):
     """The attempt whose work is taken over: artifacts are copied from its store."""
     anew: bool = False
     """A result is wanted although one is published already."""
+    unreadable: str = ""
+    """Why it can only end: where another program says that it stands cannot be read."""
 
 
 class AgentInput(AgentRef):
@@ -113,6 +115,8 @@ class AgentInput(AgentRef):
     mail: dict[str, object] = Field(default_factory=dict[str, object])
     unsettled: int = 0
     """Turn whose checkpoint was under way."""
+    unreadable: str = ""
+    """As a run's."""
 
 
 class AgentResult(StepModel):

@@ -9,7 +9,7 @@ from durabletask import task
 
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.observability.previews import previewed
-from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, rerun, work
+from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, rerun, unreadable, work
 from swarmrun.orchestration.desk import Desk, RunEnded
 from swarmrun.orchestration.flow import Orchestration, Work, beside, drive
 from swarmrun.orchestration.inputs import RunInput
@@ -32,6 +32,8 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
     desk.start_clock()
     desk.heard()
     try:
+        if desk.given.unreadable:
+            raise RunEnded(Phase.FAILED, unreadable.REASON, desk.given.unreadable)
         yield from drive(desk, phases(desk))
         end = RunEnded(Phase.SUCCEEDED, "Published", desk.message)
     except RunEnded as ended:

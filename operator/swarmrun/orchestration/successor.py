@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from swarmrun.orchestration.agent import NAME as AGENT
-from swarmrun.orchestration.inputs import AgentInput
+from swarmrun.orchestration.inputs import AgentInput, RunInput
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.program import program
 from swarmrun.orchestration.run import NAME as RUN
 from swarmrun.orchestration.stand import Stand
+from swarmrun.orchestration.unreadable import ending_agent, ending_run
+from swarmrun.report import RunReport
 
 Dump = dict[str, Any]
 
@@ -35,21 +39,29 @@ class Successor:
 
     def continued(self, given: Any, status: Any, broken: Mapping[str, str]) -> Dump:
         """What the next life begins with. `status`: what it said last; `broken`: sub-orchestrations that the
-        engine says have failed, with its words.
-
-        Raises ValidationError when that cannot be read: then the history is better left as it is."""
+        engine says have failed, with its words. Where that cannot be read, with its end (`unreadable.py`)."""
         report = _dump(status)
         stand = _dump(report.pop("stand", None))
         if not stand:
             # It has not said anything yet: nothing of it was begun.
             return {**_dump(given), "program": self.program()}
+        mine = {"program": self.program()}
         if "brief" in _dump(given):
-            AgentInput.model_validate(agent := {**_dump(given), **stand, "program": self.program()})
+            try:
+                AgentInput.model_validate(agent := {**_dump(given), **stand, **mine})
+            except ValidationError as exc:
+                return {**ending_agent(_dump(given), stand, exc), **mine}
             return agent
         live = _dump(stand.get("live"))
         stand["broken"] = {instance: why for instance, why in broken.items() if instance in live}
-        Stand.model_validate(stand)
-        return {**_dump(given), "program": self.program(), "stand": stand, "report": report}
+        going_on = {**_dump(given), **mine, "stand": stand, "report": report}
+        try:
+            RunInput.model_validate(going_on)
+            Stand.model_validate(stand)
+            RunReport.model_validate({"run": "", "name": "", **report})
+        except ValidationError as exc:
+            return {**ending_run(_dump(given), stand, report, exc), **mine}
+        return going_on
 
     def carries(self, event: str, data: Any, next_input: Dump) -> bool:
         """Whether a word from outside is said to the next life, too. All are, in their order, also those that were

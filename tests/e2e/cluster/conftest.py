@@ -29,10 +29,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from expected import tree_of_the_example
 from kubectl import RESTRICTED, Kubectl, Release
-from lab import Lab, tree
-from place import BRANCH, NAME, Place
-from servers import EXAMPLE, Git, example, serve
+from place import Place
+from servers import Git, example, serve
 
 PLACES = ("demo", "kills", "many", "upgrade", "ending", "hostile")
 """Namespaces that the operator watches, one a module."""
@@ -79,19 +79,7 @@ def place(release: Release, request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The tree of the example's branch, from a run on this machine."""
-    root = tmp_path_factory.mktemp("local")
-    lab = Lab(root)
-    try:
-        file = shutil.copytree(EXAMPLE, root / "examples" / NAME) / "run.yaml"
-        (root / "build" / "demo").mkdir(parents=True)
-        bare = lab.repository(f"build/demo/{NAME}")
-        # As scripts/demo.sh does where bubblewrap is missing: what is recorded is harmless.
-        lab.run(
-            "run", "-f", str(file), *([] if shutil.which("bwrap") else ["--unsafe-no-sandbox"]), patience=240
-        )
-        return tree(bare, BRANCH)
-    finally:
-        lab.close()
+    return tree_of_the_example(tmp_path_factory.mktemp("local"))
 
 
 @pytest.hookimpl(wrapper=True)

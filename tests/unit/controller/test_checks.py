@@ -146,6 +146,12 @@ def test_the_scheduler_answers_or_is_named(tmp_path: Path, monkeypatch: pytest.M
     assert "role" in gone.mend
 
 
+def test_a_volume_that_workers_share_is_written_and_read_like_any_store(tmp_path: Path) -> None:
+    shared = settings(engine="dts", dts_endpoint="http://127.0.0.1:9", artifacts=(tmp_path / "a").as_uri())
+    (well,) = looked("storage", shared)
+    assert (well.name, well.level) == ("artifacts", "ok")
+
+
 def test_an_object_store_is_written_and_read(
     monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]
 ) -> None:

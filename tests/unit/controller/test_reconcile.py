@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+from durabletask.client import OrchestrationStatus
 
-from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.api.status import AgentPhase, AgentStatus, Phase, SwarmRunStatus
 from swarmrun.controller.reconcile import Memory, Outcome, Reconciler
 from swarmrun.durable.channel import LocalError
-from swarmrun.report import RunReport
+from swarmrun.report import AgentRecord, RunReport
 
 UID = "6a6f1ef2-1a50-4f4b-b6ee-7191db4fc90f"
 RUN = f"{UID}-1"
@@ -233,3 +235,42 @@ def test_nothing_new_is_neither_parsed_nor_projected(
     assert second.again is not None
     assert first.again is not None
     assert second.again > first.again
+
+
+# ---------------------------------------------------------------- what the engine ends, and what nobody can read
+
+
+def test_a_run_is_told_once_of_an_agent_that_the_engine_has_ended(
+    reconciler: Reconciler, engine: Any, run_body: Body, classes: dict[str, Any]
+) -> None:
+    memory = Memory(run_body(), SwarmRunStatus())
+    look(reconciler, memory, classes)
+    agent = f"{RUN}:a:1"
+    record = AgentRecord(status=AgentStatus(task="a", role="coder", phase=AgentPhase.RUNNING), instance=agent)
+    stand = {"live": {agent: {"role": "coder", "serial": 4}}}
+    engine.tell(report(agents=[record], stand=stand))
+    engine.states[agent] = type(engine.states[RUN])(
+        agent, failure_details=SimpleNamespace(message="it went wrong")
+    )
+    look(reconciler, memory, classes)
+    assert not engine.mail
+    engine.states[agent].runtime_status = OrchestrationStatus.FAILED
+    look(reconciler, memory, classes)
+    look(reconciler, memory, classes)
+    ((to, mail),) = engine.mail
+    assert (to, mail["kind"], mail["agent"], mail["serial"]) == (RUN, "ended", agent, 4)
+    assert (mail["result"]["status"], mail["result"]["message"]) == ("Failed", "it went wrong")
+
+
+def test_a_status_that_another_version_has_written_is_said_to_be_unreadable(
+    reconciler: Reconciler, engine: Any, run_body: Body, classes: dict[str, Any]
+) -> None:
+    memory = Memory(run_body(), SwarmRunStatus())
+    look(reconciler, memory, classes)
+    engine.tell(report(score=61, base_commit="b" * 40))
+    assert look(reconciler, memory, classes).status.score == 61
+    engine.states[RUN].serialized_custom_status = '{"run": "x", "name": "shop", "phase": "Dreaming"}'
+    outcome = look(reconciler, memory, classes)
+    assert said(outcome.status, "Reconciling")[:2] == ("True", "StatusUnreadable")
+    assert "phase" in said(outcome.status)[2]
+    assert outcome.status.score == 61

@@ -48,6 +48,14 @@ class Hand:
         )
         self.call("CompleteActivityTask", request)
 
+    def give_back(self, item):
+        if item.HasField("activityRequest"):
+            request = pb.AbandonActivityTaskRequest(completionToken=item.completionToken)
+            self.call("AbandonTaskActivityWorkItem", request)
+        else:
+            request = pb.AbandonOrchestrationTaskRequest(completionToken=item.completionToken)
+            self.call("AbandonTaskOrchestratorWorkItem", request)
+
     def reopen(self):
         self.backend.stop()
         self.backend = DurableBackend(self.path, grace=0.05)
@@ -138,17 +146,64 @@ def test_what_a_worker_gives_back_is_offered_again(hand, monkeypatch):
     hand.start()
     stream = hand.stream()
     item = next(stream)
-    hand.call(
-        "AbandonTaskOrchestratorWorkItem",
-        pb.AbandonOrchestrationTaskRequest(completionToken=item.completionToken),
-    )
+    hand.give_back(item)
     item = next(stream)
     hand.decide(item, activity())
     work = next(stream)
-    hand.call(
-        "AbandonTaskActivityWorkItem", pb.AbandonActivityTaskRequest(completionToken=work.completionToken)
-    )
+    hand.give_back(work)
     assert next(stream).activityRequest.name == "A"
+
+
+def beside(hand, until, stream):
+    """Another worker that waits for its first item; what it gets."""
+    taken = []
+    taking = threading.Thread(target=lambda: taken.append(next(stream)))
+    taking.start()
+    until(lambda: len(hand.backend._streams) == 2)
+
+    def item():
+        taking.join(10)
+        return taken[0]
+
+    return item
+
+
+@pytest.mark.parametrize("what", ["orchestration", "activity"])
+def test_what_a_worker_gives_back_goes_to_another_at_once_and_not_to_the_same_again(
+    hand, until, monkeypatch, what
+):
+    monkeypatch.setattr(backend_dispatch, "_PAUSE_AFTER_ABANDON", 3600)
+    hand.start()
+    first, second = hand.stream(), hand.stream()
+    item = next(first)
+    if what == "activity":
+        hand.decide(item, activity())
+        item = next(first)
+    taken = beside(hand, until, second)
+    hand.give_back(item)
+    again = taken()
+    assert again.activityRequest == item.activityRequest
+    assert again.orchestratorRequest.instanceId == item.orchestratorRequest.instanceId
+    # The first has time now, and yet it hears only of others.
+    hand.start(instance="J")
+    assert next(first).orchestratorRequest.instanceId == "J"
+    if what == "orchestration":
+        hand.decide(again, completed())
+        assert hand.status() == pb.ORCHESTRATION_STATUS_COMPLETED
+    else:
+        hand.finish(again)
+        assert "taskCompleted" in kinds(next(first))
+
+
+def test_what_every_worker_gives_back_is_offered_to_them_again(hand, until, monkeypatch):
+    monkeypatch.setattr(backend_dispatch, "_PAUSE_AFTER_ABANDON", 0.05)
+    hand.start()
+    first, second = hand.stream(), hand.stream()
+    item = next(first)
+    taken = beside(hand, until, second)
+    hand.give_back(item)
+    hand.give_back(taken())
+    assert next(first).orchestratorRequest.instanceId == "I"
 
 
 def test_what_was_at_work_is_delivered_again_after_a_restart(hand):

@@ -8,6 +8,7 @@ import enum
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -305,6 +306,34 @@ def test_a_worker_of_many_that_ends_finishes_what_it_can_and_gives_back_the_rest
     second.close(wait=2)
 
 
+def test_what_an_ending_worker_still_finishes_is_not_begun_by_another(lab):
+    """It takes longer than the engine waits for a worker that has gone."""
+    begun, ended = [], []
+
+    def slow(ctx, who):
+        begun.append(who)
+        time.sleep(4 * 0.3)
+        ended.append(who)
+        return who
+
+    def twice(ctx, _):
+        one = yield ctx.call_activity("slow", input="one")
+        return [one, (yield ctx.call_activity("slow", input="two"))]
+
+    lab.open([])
+    first, second = (DtsEngine(f"unix:{lab.engine.serve()}") for _ in range(2))
+    first.start_worker([twice], {"slow": slow})
+    instance = lab.start("twice")
+    while not begun:
+        time.sleep(0.01)
+    second.start_worker([twice], {"slow": slow})
+    first.close(wait=20)
+    assert ended == ["one"]
+    assert lab.wait(instance).get_output() == ["one", "two"]
+    assert begun == ["one", "two"]
+    second.close(wait=2)
+
+
 # ---------------------------------------------------------------- failures, replay, engines
 
 
@@ -417,6 +446,16 @@ def test_the_managed_engine_runs_the_same_code_over_the_wire(lab, tmp_path):
     state = client.wait_for_orchestration_completion(instance, timeout=30)
     dts.close(wait=5)
     assert len(state.get_output()[0]) == 5_000_000
+
+
+@pytest.mark.parametrize("length", [10, 90])
+def test_a_socket_is_found_by_the_path_that_it_was_given_however_long_that_is(lab, tmp_path, length):
+    """A socket's address ends at 107 bytes; what stands at a longer path is a file that names it."""
+    lab.open([])
+    with EmbeddedEngine(tmp_path / "e.db", socket=tmp_path / ("s" * length)) as engine:
+        dts = DtsEngine(f"unix:{engine.serve()}")
+        assert dts.client().get_orchestration_state("nobody") is None
+        dts.close(wait=0)
 
 
 def test_azure_identity_is_only_wanted_for_the_managed_engine(monkeypatch):

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from swarmrun.api.status import AgentPhase, Phase
+from swarmrun.controller.observe import look
+from swarmrun.controller.unheard import unheard
+from swarmrun.controller.wanted import Said
 from swarmrun.durable.channel import target
 from swarmrun.durable.engine import DtsEngine
 from swarmrun.orchestration.agent import agent
@@ -303,6 +306,33 @@ def test_a_child_that_the_engine_lost_fails_its_attempt(stage_two, coder):
     assert report.agent("a").status.attempts == 2
 
 
+def test_an_agent_that_the_engine_ends_after_its_run_was_taken_over_is_told_by_who_looks(stage_two, coder):
+    """The life of the run that has started it is over: neither engine nor agent tells the next one."""
+    stage = stage_two("one")
+    stage.happy(coder("a"))
+    door = stage.door()
+    stage.before("model_turn", lambda g: door.wait(20) and None if g["task"] == "a" else None)
+    stage.agent("coder/a/2", "write", "finish")
+    stage.open()
+    stage.start(program="one")
+    stage.until(lambda: stage.inputs("model_turn", task="a"))
+    stage.successor.__dict__["program"] = lambda: "two"
+    stage.mail("nothing")
+    stage.until(lambda: stage.given_input("r1")["program"] == "two")
+    said = Said()
+    assert not unheard(look(stage.client, "r1", "x"), said)
+    stage.client.terminate_orchestration("r1:a:1")
+    mails = stage.until(lambda: unheard(look(stage.client, "r1", "x"), said))
+    assert [(m["kind"], m["agent"]) for m in mails] == [("ended", "r1:a:1")]
+    assert not unheard(look(stage.client, "r1", "x"), said)
+    for mail in mails:
+        stage.client.raise_orchestration_event("r1", "mail", data=mail)
+    door.set()
+    report = stage.report()
+    assert report.phase is Phase.SUCCEEDED
+    assert report.agent("a").status.attempts == 2
+
+
 def test_preflight_is_not_asked_a_second_time_by_the_next_program(stage_two, coder):
     """It might find another base, or the run's own result."""
     stage = stage_two("one")
@@ -321,6 +351,80 @@ def test_preflight_is_not_asked_a_second_time_by_the_next_program(stage_two, cod
     report = stage.report()
     assert (report.base_commit, len(stage.inputs("gates"))) == ("base", 1)
     assert {g["base_commit"] for g in stage.inputs("publish")} == {"base"}
+
+
+# ---------------------------------------------------------------- what cannot be read
+
+
+class Misreading(Successor):
+    """Of a program that knows no state `dreaming`, in which the one before it has left everything."""
+
+    def continued(self, given: Any, status: Any, broken: Any) -> dict[str, Any]:
+        if stand := (status or {}).get("stand"):
+            dreaming = {"turn": "dreaming"} if "brief" in given else {"stage": "dreaming", **MORE}
+            status = {**status, "stand": {**stand, **dreaming}}
+        return super().continued(given, status, broken)
+
+
+MORE: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"live": {"r1:a:1": {"role": "coder", "serial": 2, "tokens": "dreaming"}}}]
+)
+def test_a_run_whose_stand_cannot_be_read_ends_with_that_reason_and_stops_its_agents(
+    stage_two, coder, more, monkeypatch
+):
+    stage = stage_two("one")
+    stage.happy(coder("a"), coder("b"))
+    door = stage.door()
+    stage.before("tool_call", lambda g: door.wait(20) and None if g["task"] == "a" else None)
+    stage.open()
+    stage.start(program="one", parallelism=1)
+    stage.until(lambda: stage.inputs("tool_call", task="a"))
+    released = len(stage.inputs("sandbox_release"))
+    monkeypatch.setitem(globals(), "MORE", more)
+    stage.engine._workers[0].successor = Misreading(program=lambda: "two")
+    stage.mail("nothing")
+    stage.until(lambda: stage.given_input("r1")["program"] == "two")
+    door.set()
+    report = stage.report(timeout=40)
+    assert (report.phase, report.reason) == (Phase.FAILED, "StandUnreadable")
+    assert "stage: Input should be" in report.message
+    assert "another version" in report.message
+    # What can be read is kept and shown.
+    assert report.plan
+    assert report.base_commit == "base"
+    record = report.agent("a")
+    assert record.finished_at
+    assert record.status.phase in (AgentPhase.CANCELLED, AgentPhase.FAILED)
+    assert len(stage.inputs("sandbox_release")) > released
+    assert stage.output("r1:a:1")["status"] in ("Cancelled", "Failed")
+    assert not stage.inputs("publish")
+
+
+def test_an_agent_whose_stand_cannot_be_read_fails_its_attempt_and_the_run_goes_on(stage_two, coder):
+    stage = stage_two("one")
+    stage.happy(coder("a"))
+    stage.agent("coder/a/2", "write", "finish")
+    door = stage.door()
+    stage.before("tool_call", lambda g: door.wait(20) and None if g["attempt"] == 1 else None)
+    stage.open()
+    stage.start(program="one")
+    stage.until(lambda: stage.inputs("tool_call", task="a"))
+
+    class Half(Misreading):
+        def continued(self, given: Any, status: Any, broken: Any) -> dict[str, Any]:
+            if "brief" in given:
+                return super().continued(given, status, broken)
+            return Successor.continued(self, given, status, broken)
+
+    stage.engine._workers[0].successor = Half(program=lambda: "two")
+    door.set()
+    report = stage.report(timeout=40)
+    assert report.phase is Phase.SUCCEEDED
+    assert report.agent("a").status.attempts == 2
+    assert stage.output("r1:a:1")["reason"] == "StandUnreadable"
 
 
 # ---------------------------------------------------------------- several workers
