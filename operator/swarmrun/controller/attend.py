@@ -94,6 +94,11 @@ class Attendants:
                 if attended.memory.seen is None:
                     attended.wake.set()
 
+    def wake(self) -> None:
+        """All of them look now."""
+        for attended in self.attended.values():
+            attended.wake.set()
+
     def close(self) -> None:
         for attended in self.attended.values():
             if attended.task:

@@ -20,6 +20,7 @@ from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.served import served
 from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.answering import Answering
 from swarmrun.controller.attempts import TAKEN_OVER, input_of, its_turn
 from swarmrun.controller.capacity import Capacity, Claim
 from swarmrun.controller.classes import choose, explain
@@ -38,7 +39,6 @@ from swarmrun.controller.wanted import (
     words,
 )
 from swarmrun.controller.worlds import Worlds
-from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError, WaitingForCapacity
 from swarmrun.observability import tracing
 from swarmrun.orchestration.inputs import RunInput
@@ -93,8 +93,15 @@ class Outcome:
 
 
 class Reconciler:
-    def __init__(self, engine: Engine, worlds: Worlds, capacity: Capacity | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        worlds: Worlds,
+        capacity: Capacity | None = None,
+        answering: Answering | None = None,
+    ) -> None:
         self._engine = engine
+        self.answering = answering or Answering()
         self._worlds = worlds
         self.capacity = capacity or Capacity()
         self._room_made = False
@@ -124,7 +131,8 @@ class Reconciler:
             memory.said = Said()  # what was to be said may not have come through
             if not isinstance(exc, WaitingForCapacity):
                 self.capacity.withdraw(instance)
-            return self._shown(memory, self._waiting(memory, run, instance, exc), RARELY)
+            told = self.answering.failed(exc) if isinstance(exc, grpc.RpcError) else exc
+            return self._shown(memory, self._waiting(memory, run, instance, told), RARELY)
 
     # ------------------------------------------------------------ a run at work
 
@@ -136,6 +144,7 @@ class Reconciler:
         asked: Wanted,
         classes: Mapping[str, Mapping[str, Any]],
     ) -> Outcome:
+        self.answering.check()
         try:
             seen = look(self._engine, memory.instance, run.metadata.name, memory.seen)
         except NotFound:
@@ -270,15 +279,8 @@ class Reconciler:
         update = {"conditions": said.conditions, "observed_generation": said.observed_generation}
         return Outcome(memory.status.model_copy(update=update), None)
 
-    def _waiting(
-        self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError | grpc.RpcError
-    ) -> RunReport:
+    def _waiting(self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError) -> RunReport:
         """Something that is not the run's fault is missing: said, and looked at again."""
-        if isinstance(exc, SwarmRunError):
-            reason, message = exc.reason, str(exc)
-        else:
-            reason, message = "EngineUnreachable", f"the durable engine does not answer: {_detail(exc)}"
-            log.warning("%s/%s: %s", run.metadata.namespace, run.metadata.name, message)
         report = memory.seen.report if memory.seen else RunReport(run="", name=run.metadata.name)
         if memory.seen is None and memory.status.run == instance:
             # At work, as an earlier process saw it: nothing of that may go from the status.
@@ -286,8 +288,8 @@ class Reconciler:
         return report.model_copy(
             update={
                 "generation": run.metadata.generation,
-                "reason": reason,
-                "message": message,
+                "reason": exc.reason,
+                "message": str(exc),
                 "waiting_for": "",
                 "suspended": False,
             }
@@ -380,8 +382,3 @@ def _ttl(run: SwarmRun, finished: datetime | None) -> float | None:
         return None
     finished = finished if finished.tzinfo else finished.replace(tzinfo=UTC)
     return max(0.0, (finished + timedelta(seconds=ttl) - datetime.now(UTC)).total_seconds())
-
-
-def _detail(exc: grpc.RpcError) -> str:
-    code = exc.code() if isinstance(exc, (grpc.Call, LocalError)) else None
-    return code.name if code else type(exc).__name__

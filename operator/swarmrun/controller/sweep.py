@@ -9,11 +9,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import grpc
 from durabletask.client import OrchestrationQuery
 
+from swarmrun.controller.answering import EngineUnreachable
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import ENDED
@@ -47,6 +49,8 @@ class Sweep:
         self._namespaces = namespaces
         self.done_at = time.monotonic()
         """When the last sweep ended well."""
+        self.heard_at = self.done_at
+        """When what the API server lists was last compared with what the watch has shown."""
         self.deaf = ""
         """What the watch has missed; empty while it hears."""
         self._closed: set[str] = set()
@@ -60,6 +64,9 @@ class Sweep:
             try:
                 leftover = await self.once()
                 self.done_at = time.monotonic()
+            except EngineUnreachable as exc:
+                leftover = False
+                log.warning("no whole sweep: %s", exc)
             except SwarmRunError as exc:
                 log.warning("no sweep: %s", exc)
             except Exception:
@@ -72,11 +79,17 @@ class Sweep:
                 continue
 
     async def once(self) -> bool:
-        """True while a run without a resource is winding down."""
+        """True while a run without a resource is winding down. Without an engine the watch is looked at all the same;
+        then EngineUnreachable is raised."""
         self._attendants.missing.clear()
         attended = list(self._attendants.attended)
         # The engine first: whatever it knows now, its resource existed before the list below.
-        runs = await self._attendants.on_thread(self._known_runs)
+        runs: dict[str, tuple[str, bool]] = {}
+        silence: EngineUnreachable | None = None
+        try:
+            runs = await self._ask(self._known_runs)
+        except EngineUnreachable as exc:
+            silence = exc
         living: dict[str, Mapping[str, Any]] = {}
         closed: set[str] = set()
         for namespace in self._namespaces or ("",):
@@ -93,11 +106,22 @@ class Sweep:
         if closed and closed == {*self._namespaces}:
             raise PermissionDenied("the SwarmRuns of none of the watched namespaces can be listed")
         self._hears(living, [uid for uid in attended if self._place(uid) not in closed])
+        self.heard_at = time.monotonic()
+        if silence is not None:
+            raise silence
         winding_down = False
         for instance, (namespace, ended) in runs.items():
             if uid_of(instance) not in living and namespace not in closed:
-                winding_down |= await self._attendants.on_thread(self._end, instance, ended)
+                winding_down |= await self._ask(self._end, instance, ended)
         return winding_down
+
+    async def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Something of the engine. Raises EngineUnreachable."""
+        self._reconciler.answering.check()
+        try:
+            return await self._attendants.on_thread(function, *arguments)
+        except grpc.RpcError as exc:
+            raise self._reconciler.answering.failed(exc) from exc
 
     def _place(self, uid: str) -> str:
         """Namespace of an attended resource."""

@@ -490,3 +490,42 @@ def test_an_engine_that_is_away_is_told_and_waited_for(
         return (it["status"], it["reason"]) == ("True", "EngineUnreachable") and it["message"]
 
     assert "does not answer" in kubectl.until(told, within=60)
+
+
+def test_a_controller_that_begins_without_its_engine_says_so_and_goes_on_by_itself(
+    kubectl: Any, make_operator: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = {
+        "apiVersion": "swarmrun.dev/v1alpha1",
+        "kind": "SwarmRun",
+        "metadata": {"name": "bad"},
+        "spec": {"goal": "x", "repository": {"url": "https://git.example.com/a/b"}, "className": "none"},
+    }
+    kubectl.apply(run)
+    engine = EmbeddedEngine(tmp_path / "engine.db").open()
+    address = engine.serve()
+    engine.close()
+    port = str(20000 + secrets.randbelow(20000))
+    controller = make_operator(
+        "controller",
+        SWARMRUN_ENGINE="dts",
+        SWARMRUN_DTS_ENDPOINT=f"unix:{address}",
+        SWARMRUN_ARTIFACTS=(tmp_path / "artifacts").as_uri(),
+        SWARMRUN_LEASE="controller",
+        SWARMRUN_NAMESPACE=kubectl.namespace,
+        SWARMRUN_PROBE_PORT=port,
+    )
+    controller.start("controller")
+    kubectl.until(lambda: kubectl.reason("bad") == "EngineUnreachable", within=60)
+    found = {c["type"]: c for c in kubectl.status("bad")["conditions"]}
+    assert found["Reconciling"]["status"] == "True"
+    assert str(address) in found["Reconciling"]["message"]
+
+    def answered(path: str) -> int:
+        return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code
+
+    assert (answered("/healthz"), answered("/readyz")) == (200, 503)
+    with EmbeddedEngine(tmp_path / "engine.db") as engine:
+        engine.serve()
+        kubectl.until(lambda: kubectl.reason("bad") == "SwarmClassNotFound")
+        assert answered("/readyz") == 200

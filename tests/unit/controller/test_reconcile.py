@@ -119,7 +119,7 @@ def test_no_engine_is_said_and_nothing_of_the_status_is_lost(
         assert said(outcome.status, "Reconciling")[:2] == ("True", "EngineUnreachable")
         assert (outcome.status.score, outcome.status.phase) == (61, "Running")
         assert outcome.again is not None
-    engine.broken = None
+    engine.broken = reconciler.answering.silence = None
     assert said(look(reconciler, memory, classes).status)[1] == "Running"
 
 
@@ -217,6 +217,7 @@ def test_a_word_that_did_not_come_through_is_said_again(
     with monkeypatch.context() as broken:
         broken.setattr(engine, "raise_orchestration_event", unreachable)
         assert said(look(reconciler, memory, classes).status)[1] == "EngineUnreachable"
+    reconciler.answering.silence = None
     status = look(reconciler, memory, classes).status
     assert [m["kind"] for _, m in engine.mail] == ["suspend"]
     assert (said(status)[1], status.observed_generation) == ("Pending", 2)
