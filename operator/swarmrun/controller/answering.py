@@ -18,7 +18,7 @@ import grpc
 
 from swarmrun.controller.settings import OperatorSettings
 from swarmrun.durable.channel import LocalError
-from swarmrun.errors import SwarmRunError, TransientError
+from swarmrun.errors import EngineUnreachable, SwarmRunError
 
 NOTICED_SECONDS = 0.5
 """Between two looks at whether somebody has found it silent."""
@@ -31,10 +31,6 @@ SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """Codes that say nothing of the call that met them: every other one would meet them, too."""
 
 log = logging.getLogger("swarmrun.operator")
-
-
-class EngineUnreachable(TransientError):
-    """The durable engine does not answer. Its reason is its name."""
 
 
 class Answering:

@@ -15,13 +15,12 @@ from typing import Any
 import grpc
 from durabletask.client import OrchestrationQuery
 
-from swarmrun.controller.answering import EngineUnreachable
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import ENDED
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.wanted import uid_of
-from swarmrun.errors import PermissionDenied, SwarmRunError
+from swarmrun.errors import EngineUnreachable, PermissionDenied, SwarmRunError
 from swarmrun.orchestration.mail import EVENT
 
 SWEEP_SECONDS = 60.0

@@ -17,7 +17,7 @@ import pytest
 
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.controller import answering
-from swarmrun.controller.answering import Answering, EngineUnreachable
+from swarmrun.controller.answering import Answering
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.capacity import Capacity
 from swarmrun.controller.probes import Probes
@@ -28,6 +28,7 @@ from swarmrun.controller.sweep import Sweep
 from swarmrun.durable import engine as engines
 from swarmrun.durable.channel import LocalError
 from swarmrun.durable.deadline import Deadline
+from swarmrun.errors import EngineUnreachable
 
 Body = Callable[..., dict[str, Any]]
 AWAY = LocalError(grpc.StatusCode.UNAVAILABLE, "gone")
