@@ -35,6 +35,7 @@ from swarmrun.controller.wanted import (
     Wanted,
     instance_of,
     misses,
+    uid_of,
     wanted,
     words,
 )
@@ -106,6 +107,8 @@ class Reconciler:
         self.capacity = capacity or Capacity()
         self._room_made = False
         """Sandboxes were given back since `to_wake` was asked."""
+        self.left_behind: dict[str, int] = {}
+        """Resources that have gone, by UID, with the number of attempts that may have left something. For the sweep."""
 
     def reconcile(self, memory: Memory, classes: Mapping[str, Mapping[str, Any]]) -> Outcome:
         """Never raises what a person or a broken engine can cause: the status says it."""
@@ -237,6 +240,8 @@ class Reconciler:
         """The resource has gone. A run of it that works keeps what it holds until the sweep has ended it."""
         if memory.seen is None:
             self._leave(memory.instance)
+        if uid := uid_of(memory.instance):
+            self.left_behind[uid] = _number(memory.instance)
 
     def _leave(self, instance: str) -> None:
         if self.capacity.leave(instance):
@@ -251,14 +256,28 @@ class Reconciler:
             status = _observed(status, run.metadata.generation)
         again = _ttl(run, status.finished_at)
         if again == 0.0:
-            if not memory.removed:
-                self.forget(memory.instance)
-                memory.removed = True
-            again = None
+            again = None if memory.removed or self._removed(memory) else RARELY
         return Outcome(status, again)
 
+    def _removed(self, memory: Memory) -> bool:
+        """Whether what all attempts have left is gone now; if not, it is tried again."""
+        try:
+            self.answering.check()
+            self.forget_all(uid_of(memory.instance), _number(memory.instance))
+        except (SwarmRunError, grpc.RpcError) as exc:
+            told = self.answering.failed(exc) if isinstance(exc, grpc.RpcError) else exc
+            log.warning("what run %s has left cannot be removed yet: %s", memory.instance, told)
+            return False
+        memory.removed = True
+        return True
+
+    def forget_all(self, uid: str, attempts: int) -> None:
+        """What the first so many attempts of a resource have left, none of which works any more."""
+        for number in range(1, attempts + 1):
+            self.forget(instance_of(uid, number))
+
     def forget(self, instance: str) -> None:
-        """Removes volumes, artifacts and history of an ended run. Idempotent."""
+        """Removes volumes, artifacts and history of an ended attempt. Idempotent."""
         self._leave(instance)
         self._worlds.remove(instance)
         # A purge that is recursive leaves agents alone on the embedded engine.
@@ -362,6 +381,11 @@ def _cancelled(run: SwarmRun, instance: str) -> RunReport:
 def _observed(status: SwarmRunStatus, generation: int) -> SwarmRunStatus:
     conditions = [c.model_copy(update={"observed_generation": generation}) for c in status.conditions]
     return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _number(instance: str) -> int:
+    """Of an attempt."""
+    return int(instance.rpartition("-")[2])
 
 
 def _begins(report: RunReport) -> bool:

@@ -112,7 +112,19 @@ class Sweep:
         for instance, (namespace, ended) in runs.items():
             if uid_of(instance) not in living and namespace not in closed:
                 winding_down |= await self._ask(self._end, instance, ended)
-        return winding_down
+        return winding_down | await self._leftovers({uid_of(instance) for instance in runs}, living)
+
+    async def _leftovers(self, known: Collection[str], living: Collection[str]) -> bool:
+        """Of resources that have gone: what attempts have stored of which the engine knows nothing (it was told of
+        none, or has been lost). True while it still knows of one that was."""
+        left = self._reconciler.left_behind
+        for uid, attempts in list(left.items()):
+            if uid in known:
+                continue
+            if uid not in living:
+                await self._ask(self._reconciler.forget_all, uid, attempts)
+            left.pop(uid, None)
+        return bool(left)
 
     async def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Something of the engine. Raises EngineUnreachable."""
