@@ -30,13 +30,14 @@ Setup = Literal["none", "ahead", "done"]
 
 
 class SandboxFailed(Exception):
-    """No sandbox can be had: refused, or lost again and again."""
+    """No sandbox can be had: refused, or lost again and again. `final`: any other of its kind would meet the same."""
 
-    def __init__(self, reason: str, message: str, isolation: str = "") -> None:
+    def __init__(self, reason: str, message: str, isolation: str = "", *, final: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.isolation = isolation
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def provide(
         if state.phase == "Ready":
             return Provided(box, state.isolation)
         if state.reason in OUTGROWN and state.reason == reason:
-            raise SandboxFailed(reason, f"{state.message} ({OUTGROWN[reason]})")
+            raise SandboxFailed(reason, f"{state.message} ({OUTGROWN[reason]})", final=True)
         reason, message = state.reason, state.message
         box = box.model_copy(update={"generation": box.generation + 1})
         clone_of = ""
@@ -109,10 +110,13 @@ def _ready(
         if result.failed:
             if result.failed.lost:
                 return Ensured(phase="Lost", reason=result.failed.reason, message=result.failed.message)
-            raise SandboxFailed(result.failed.reason, told(result.failed))
+            final = not result.failed.retryable
+            raise SandboxFailed(result.failed.reason, told(result.failed), final=final)
         assert result.ok
         if result.ok.phase == "Refused":
-            raise SandboxFailed(result.ok.reason or "SandboxRefused", result.ok.message, result.ok.isolation)
+            raise SandboxFailed(
+                result.ok.reason or "SandboxRefused", result.ok.message, result.ok.isolation, final=True
+            )
         if result.ok.phase != "Starting":
             return result.ok
         if on_wait and result.ok.tells and result.ok.reason != told_of:

@@ -370,6 +370,46 @@ def test_what_a_fresh_attempt_cannot_mend_is_not_tried_again(stage, coder):
     assert report.message == "not in the result: a (failed: ModelRefused)"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Ensured(phase="Refused", reason="QuotaExceeded", message="exceeded quota: pods=2"),
+        Failed(reason="OperatorNotAllowed", kind="PermissionDenied", message="may not create pods"),
+    ],
+    ids=["by the API server", "for want of a right"],
+)
+def test_a_task_whose_sandbox_is_refused_for_good_ends_at_once_and_nothing_is_planned_anew(
+    stage, coder, refusal
+):
+    stage.happy(coder("a"), coder("b"), coder("c", "b"))
+    stage.before("sandbox_ensure", lambda g: refusal if g["task"] == "b" else None)
+    report = stage.run()
+    assert ended(report) == (Phase.FAILED, "Incomplete")
+    status = report.agent("b").status
+    assert (status.phase, status.reason, status.attempts) == (AgentPhase.FAILED, refusal.reason, 1)
+    assert refusal.message in status.message
+    assert len(stage.inputs("sandbox_ensure", task="b")) == 1
+    assert phase_of(report, "a") is AgentPhase.MERGED
+    assert phase_of(report, "c") is AgentPhase.SKIPPED
+    assert report.agent("plan").status.attempts == 1
+
+
+def test_a_task_whose_sandbox_was_lost_or_whose_set_up_failed_gets_a_fresh_attempt(stage, coder):
+    stage.happy(coder("a"))
+    stage.agent("coder/a/2", "write", "finish")
+    stage.before(
+        "sandbox_prepare",
+        lambda g: (
+            Failed(reason="SetupFailed", kind="SandboxRefused", message="pip: no answer")
+            if (g["task"], g["attempt"]) == ("a", 1)
+            else None
+        ),
+    )
+    report = stage.run()
+    assert ended(report) == (Phase.SUCCEEDED, "Published")
+    assert report.agent("a").status.attempts == 2
+
+
 def test_an_agent_orchestration_that_breaks_is_a_failed_attempt(stage, coder):
     stage.happy(coder("a"))
     stage.agent("coder/a/2", "write", "finish")
