@@ -44,11 +44,12 @@ from swarmrun.errors import InvalidResource, NotFound, SwarmRunError, WaitingFor
 from swarmrun.observability import tracing
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import EVENT
+from swarmrun.planning.check import check, refuse_errors
 from swarmrun.report import RunReport
 
-SOON, LATER, RARELY = 1.0, 10.0, 30.0
-"""Seconds until the next look: after a change; at most, while nothing changes; while engine or class is missing, or
-a person is waited for."""
+FIRST, SOON, LATER, RARELY = 0.3, 1.0, 10.0, 30.0
+"""Seconds until the next look: while a run begins, so that a mistake is told soon; after a change; at most, while
+nothing changes; while engine or class is missing, or a person is waited for."""
 
 log = logging.getLogger("swarmrun.controller")
 
@@ -77,7 +78,7 @@ class Memory:
     said: Said = field(default_factory=Said)
     seen: Seen | None = None
     instance: str = ""
-    delay: float = SOON
+    delay: float = FIRST
     parsed: tuple[Mapping[str, Any], SwarmRun, Wanted] | None = None
     """Of `body`, while it is the same."""
     shown: tuple[Mapping[str, Any], Seen, SwarmRunStatus] | None = None
@@ -165,8 +166,7 @@ class Reconciler:
             self._worlds.close(memory.instance)
             run_ended(seen.report)
         moved, memory.seen = mails or seen is not memory.seen, seen
-        longest = RARELY if _rests(seen.report) else LATER
-        memory.delay = SOON if moved or _begins(seen.report) else min(longest, memory.delay * 1.5)
+        memory.delay = _delay(memory.delay, seen.report, moved=bool(moved))
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
         if seen.ended and memory.parsed and memory.parsed[2].attempt > asked.attempt:
             again = SOON  # the next attempt's turn
@@ -184,6 +184,9 @@ class Reconciler:
     ) -> None:
         cls = choose(run.spec.class_name, classes)
         snapshot = resolve(run, cls, instance=instance, attempt=asked.attempt)
+        if snapshot.given_plan is not None:
+            # What needs no repository to be seen. The rest is found once it is there.
+            refuse_errors(check(snapshot.given_plan, max_tasks=snapshot.max_tasks))
         taken_over = input_of(self._engine, run_input(snapshot), run.metadata.uid, asked)
         granted = self._admit(snapshot, run)
         with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
@@ -391,7 +394,14 @@ def _number(instance: str) -> int:
 def _begins(report: RunReport) -> bool:
     """Its Pods are on their way, and what is wrong with them is told soon: nobody should wait for that."""
     began = report.phase in (Phase.PENDING, Phase.PLANNING)
-    return began and not report.plan and not report.suspended and not report.waiting_for
+    return began and not report.plan and not report.suspended and report.waiting_for in ("", "pod")
+
+
+def _delay(before: float, report: RunReport, *, moved: bool) -> float:
+    """Seconds until the next look."""
+    if _begins(report):
+        return FIRST if moved else min(SOON, before * 1.2)
+    return SOON if moved else min(RARELY if _rests(report) else LATER, before * 1.5)
 
 
 def _rests(report: RunReport) -> bool:

@@ -85,6 +85,11 @@ def provide(
     )
 
 
+def until_next(look: int) -> timedelta:
+    """From one look at a sandbox that starts to the next."""
+    return POLL * (EARLY[look] if look < len(EARLY) else 1)
+
+
 def _filled(
     ctx: task.OrchestrationContext, box: BoxRef, found: Ensured, given: Prepare, on_wait: OnWait | None
 ) -> Work[Ensured]:
@@ -122,6 +127,6 @@ def _ready(
         if on_wait and result.ok.tells and result.ok.reason != told_of:
             told_of = result.ok.reason
             on_wait(ENSURE.name, POLL.total_seconds(), Failed(reason=told_of, message=result.ok.message))
-        yield ctx.create_timer(POLL * (EARLY[look] if look < len(EARLY) else 1))
+        yield ctx.create_timer(until_next(look))
     why = f": {told_of}" if told_of else ""
     raise SandboxFailed("SandboxNotReady", f"sandbox {box.id} did not start within {MAX_POLLS} s{why}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from swarmrun.api.plan import Role
@@ -277,6 +280,47 @@ def test_a_sandbox_that_cannot_start_here_says_so(stage):
     )
     report = stage.run()
     assert (*ended(report), report.isolation) == (Phase.FAILED, "NoBubblewrap", "none")
+
+
+def test_a_refused_sandbox_is_told_while_the_repository_is_looked_at_and_nobody_is_asked(stage, coder):
+    stage.happy(coder("a"))
+    door = threading.Event()
+
+    def slow(given):
+        assert door.wait(10)
+        return
+
+    stage.before("preflight", slow)
+    stage.on("sandbox_ensure", Ensured(phase="Refused", reason="QuotaExceeded", message="exceeded quota"))
+    stage.start()
+    stage.until(lambda: stage.status().reason == "QuotaExceeded")
+    assert (stage.status().phase, stage.status().message) == (Phase.PENDING, "exceeded quota")
+    door.set()
+    assert ended(stage.report()) == (Phase.FAILED, "QuotaExceeded")
+    assert not stage.inputs("model_turn")
+
+
+def test_what_is_published_already_needs_no_sandbox(stage, coder):
+    stage.happy(coder("a"))
+    stage.on("preflight", Preflight(base_branch="main", base_commit="b", already_published="c" * 40))
+    stage.on("sandbox_ensure", Ensured(phase="Refused", reason="QuotaExceeded", message="exceeded quota"))
+    assert ended(stage.run()) == (Phase.SUCCEEDED, "AlreadyPublished")
+
+
+def test_a_sandbox_that_starts_is_looked_at_until_the_repository_was(stage, coder):
+    stage.happy(coder("a"))
+    looks = [0]
+
+    def starts(given):
+        looks[0] += given["task"] == "integration"
+        if given["task"] == "integration" and looks[0] < 4:
+            return Ensured(phase="Starting", reason="Pending")
+        return None
+
+    stage.before("sandbox_ensure", starts)
+    stage.before("preflight", lambda _: time.sleep(1.5))
+    assert ended(stage.run()) == (Phase.SUCCEEDED, "Published")
+    assert looks[0] >= 4
 
 
 # ---------------------------------------------------------------- tasks that fail
