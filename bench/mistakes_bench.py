@@ -5,10 +5,11 @@
 Needs what the cluster's tests need: KUBECONFIG, kubectl, helm, both images there (SWARMRUN_TEST_*_IMAGE), a forge that
 Pods reach (SWARMRUN_TEST_FORGE, SWARMRUN_TEST_FORGE_TOKEN). The chart is installed for it and removed.
 
-All times are this process's: when a watch told it. A figure is from the cluster's word to the condition on the
-resource. The word is, by case, the resource's making; that the Pod's status or an Event first said the reason; or that
-the Pod whose server has to find it out was ready (what it then does, a question to the remote or a set-up command, is
-in the figure).
+All times are this process's: when a watch told it. A figure is from the cluster's word to the first condition on the
+resource, Reconciling or Stalled, that is True with this reason. (A run whose sandbox is refused is Stalled once the
+repository was looked at: it may hold the result already. The note says when.) The word is, by case, the resource's
+making; that the Pod's status or an Event first said the reason; or that the Pod whose server has to find it out was
+ready (what it then does, a question to the remote or a set-up command, is in the figure).
 """
 
 from __future__ import annotations
@@ -79,12 +80,11 @@ class Watches:
         for watch in (self.runs, self.pods, self.events):
             watch.close()
 
-    def conditioned(self, namespace: str, wrong: Wrong) -> float | None:
-        """When the resource said it."""
-        kind = "Reconciling" if wrong.waits else "Stalled"
+    def conditioned(self, namespace: str, wrong: Wrong, *kinds: str) -> float | None:
+        """When one of these conditions said it."""
         for when, it in self.runs.of(namespace):
             for c in it.get("status", {}).get("conditions", []):
-                if (c["type"], c["status"], c["reason"]) == (kind, "True", wrong.reason):
+                if c["type"] in kinds and (c["status"], c["reason"]) == ("True", wrong.reason):
                     return when
         return None
 
@@ -100,7 +100,7 @@ class Watches:
     def _on_pods(self, namespace: str, wrong: Wrong) -> Iterator[float]:
         for when, pod in self.pods.of(namespace):
             state = read_pod(pod)
-            if state.reason and (state.reason == wrong.reason or (wrong.waits and state.tells)):
+            if state.reason == wrong.reason or (wrong.reason == "GitPodWaiting" and state.tells):
                 yield when
 
     def _in_events(self, namespace: str, wrong: Wrong) -> Iterator[float]:
@@ -134,14 +134,18 @@ def measured(watches: Watches, remote: str, namespace: str, wrong: Wrong) -> Jso
     time.sleep(1)  # the class is no part of what is measured
     load = os.getloadavg()[0]
     kubectl.apply(run)
-    told = kubectl.until(
-        lambda: watches.conditioned(namespace, wrong), f"{wrong}: {wrong.reason}", patience=PATIENCE
+    last = "Reconciling" if wrong.waits else "Stalled"
+    at_last = kubectl.until(
+        lambda: watches.conditioned(namespace, wrong, last), f"{wrong}: {wrong.reason}", patience=PATIENCE
     )
+    told = watches.conditioned(namespace, wrong, "Reconciling", "Stalled") or at_last
     word = watches.word(namespace, wrong)
     made = watches.runs.of(namespace)[0][0]
     kubectl("delete", RUNS, "bad", "--wait=false")
     kubectl("delete", "swarmclass", namespace)
     note = f"told by {wrong.by}, {told - made:.1f} s after the apply, load {load:.1f}"
+    if at_last > told:
+        note += f", {last} {at_last - told:.1f} s later"
     if word is None or word > told:
         return figure(f"{wrong}: {wrong.reason}", told - made, "s", GOAL, f"{note}; before any other word")
     return figure(f"{wrong}: {wrong.reason}", told - word, "s", GOAL, note)
