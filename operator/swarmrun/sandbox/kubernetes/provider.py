@@ -201,8 +201,8 @@ class KubernetesProvider:
         state = read_pod(pod)
         now = time.monotonic()
         young = now - self._made.get(sandbox_id, -EVENTS_AFTER) < EVENTS_AFTER and not state.tells
-        asked = state.phase == "Starting" and now < self._events_at.get(sandbox_id, 0.0)
-        if state.look_at_events and not young and not asked:
+        asked = now < self._events_at.get(sandbox_id, 0.0)
+        if state.look_at_events and not (state.phase == "Starting" and (young or asked)):
             self._events_at[sandbox_id] = now + EVENTS_APART
             about = [name, manifest.claim_name(name)] if self._options.storage_class else [name]
             for involved in about:
