@@ -1,4 +1,5 @@
-"""Now and then everything is looked at again: runs whose resource has gone are ended, and a deaf watch is noticed.
+"""Now and then everything is looked at again: runs whose resource has gone, or has ended, are ended, and a deaf watch
+is noticed.
 
 There is no finalizer: an operator that is not there must not keep a resource or a namespace from going.
 """
@@ -15,6 +16,7 @@ from typing import Any
 import grpc
 from durabletask.client import OrchestrationQuery
 
+from swarmrun.api.status import Phase
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import ENDED
@@ -90,11 +92,13 @@ class Sweep:
         except EngineUnreachable as exc:
             silence = exc
         living: dict[str, Mapping[str, Any]] = {}
+        over: set[str] = set()
         closed: set[str] = set()
         for namespace in self._namespaces or ("",):
             try:
                 async for body in self._kube.runs(namespace):
                     living[body["metadata"]["uid"]] = body["metadata"]
+                    over.add(_over(body))
             except PermissionDenied as exc:
                 # A watched namespace that was deleted takes the rights in it along; the others go on.
                 if len(self._namespaces) < 2:
@@ -112,6 +116,10 @@ class Sweep:
         for instance, (namespace, ended) in runs.items():
             if uid_of(instance) not in living and namespace not in closed:
                 winding_down |= await self._ask(self._end, instance, ended)
+            elif instance in over and not ended:
+                # An engine that was restored from before the end would do it all once more.
+                log.warning("run %s: its resource says that it has ended; telling the engine", instance)
+                await self._ask(self._cancel, instance, "EndedAlready", "its SwarmRun says that it has ended")
         return winding_down | await self._leftovers({uid_of(instance) for instance in runs}, living)
 
     async def _leftovers(self, known: Collection[str], living: Collection[str]) -> bool:
@@ -156,9 +164,12 @@ class Sweep:
             log.info("run %s: its resource has gone; removing what it left", instance)
             self._reconciler.forget(instance)
             return False
-        mail = {"kind": "cancel", "reason": "ResourceDeleted", "message": "its SwarmRun was deleted"}
-        self._engine.raise_orchestration_event(instance, EVENT, data=mail)
+        self._cancel(instance, "ResourceDeleted", "its SwarmRun was deleted")
         return True
+
+    def _cancel(self, instance: str, reason: str, message: str) -> None:
+        mail = {"kind": "cancel", "reason": reason, "message": message}
+        self._engine.raise_orchestration_event(instance, EVENT, data=mail)
 
     # ------------------------------------------------------------ the watch
 
@@ -179,6 +190,15 @@ class Sweep:
         self.deaf = f"the watch has not shown {', '.join(names)}" if missed else ""
         if missed:
             log.error("%s", self.deaf)
+
+
+def _over(body: Mapping[str, Any]) -> str:
+    """The instance that a resource shows as worked on and ended; empty where it shows none."""
+    status = body.get("status") or {}  # as it is: they are many, and it is large
+    return str(status.get("run", "")) if status.get("phase") in _ENDED and "startedAt" in status else ""
+
+
+_ENDED = frozenset(phase.value for phase in Phase if phase.terminal)
 
 
 def _namespace(given: str | None) -> str:

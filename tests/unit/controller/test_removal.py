@@ -191,3 +191,26 @@ def test_when_the_resource_goes_the_artifacts_of_every_attempt_go(
 def test_removing_what_was_never_there_leaves_nothing_behind(worlds: Worlds, tmp_path: Path) -> None:
     worlds.remove(f"{UID}-1")
     assert stored(tmp_path) == set()
+
+
+def test_an_engine_from_before_the_end_of_a_run_does_not_do_it_once_more(
+    reconciler: Reconciler, engine: Any, run_body: Body, class_body: Body
+) -> None:
+    runs = {uid: f"{uid}-1" for uid in (UID, OTHER)}
+    for uid in runs:
+        reconciler.reconcile(Memory(run_body(uid=uid), SwarmRunStatus()), {"standard": class_body()})
+    working = ended(1, timedelta(), OTHER).model_copy(update={"phase": Phase.RUNNING, "finished_at": None})
+    kube = Kube(
+        run_body() | {"status": ended(1, timedelta()).dump()},
+        run_body(uid=OTHER) | {"status": working.dump()},
+    )
+
+    async def story() -> None:
+        attendants = Attendants(reconciler, kube)  # type: ignore[arg-type]
+        await Sweep(attendants, reconciler, engine, kube, ()).once()  # type: ignore[arg-type]
+        attendants.close()
+
+    asyncio.run(story())
+    assert [(run, mail["kind"], mail["reason"]) for run, mail in engine.mail] == [
+        (runs[UID], "cancel", "EndedAlready")
+    ]
