@@ -1,6 +1,8 @@
 """All figures: runs the benches one after the other, prints one table, writes build/bench/*.json.
 
-    python bench/all.py [NAME …]        NAME: runs, engine, sandbox, cluster; default: those that need no cluster
+    python bench/all.py [NAME …]        NAME: runs, engine, sandbox, cluster, mistakes
+
+The default is those that need no cluster.
 
 Nothing is asserted: a figure that is missed is marked, and its note says where the time goes. The machine's load
 before each bench is told with it: on a busy machine figures are worse.
@@ -24,6 +26,7 @@ BENCHES = {
     "engine": ("the durable engine alone, activities that only sleep", "bench/durable_bench.py"),
     "sandbox": ("one sandbox alone", "bench/sandbox_bench.py"),
     "cluster": ("the operator on a real cluster", "bench/cluster_bench.py"),
+    "mistakes": ("how soon a mistake is told, on a real cluster with a forge", "bench/mistakes_bench.py"),
 }
 """What it measures, and the program: it prints a JSON list of figures, or writes one to build/bench/<name>.json."""
 
@@ -32,7 +35,7 @@ def main(*wanted: str) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     tables: list[str] = []
     failed = False
-    for name in wanted or [name for name in BENCHES if name != "cluster"]:
+    for name in wanted or [name for name in BENCHES if name not in ("cluster", "mistakes")]:
         what, program = BENCHES[name]
         print(f"{name}: {what} …", file=sys.stderr, flush=True)
         load = os.getloadavg()[0]

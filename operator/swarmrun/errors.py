@@ -6,6 +6,7 @@ SwarmRunError
 │   ├── ModelUnavailable        time-out, 5xx, connection refused, stream cut off
 │   ├── RemoteUnavailable       the git remote or its host does not answer
 │   ├── StorageUnavailable      artifact store or disk (a full disk is found here)
+│   ├── EngineUnreachable       the durable engine does not answer the controller
 │   └── WaitingForCapacity      a cap on sandboxes: the run starts when others have ended
 ├── SandboxLost                 this sandbox will not come back: replace it, do not retry
 └── PermanentError              a retry cannot help: told to the user, work stops
@@ -76,6 +77,10 @@ class RemoteUnavailable(TransientError):
 
 class StorageUnavailable(TransientError):
     """An artifact could not be written or read back."""
+
+
+class EngineUnreachable(TransientError):
+    """The durable engine does not answer the controller."""
 
 
 class WaitingForCapacity(TransientError):

@@ -85,6 +85,9 @@ def test_a_refused_push_is_published_later_without_asking_anybody(lab, again):
         who: (a["phase"], a["turns"], a["tokens"]) for who, a in again.agents().items() if who in WHO
     } == dict.fromkeys(WHO, ("Merged", 3, 3150))
     assert status["usage"].get("tokens", 0) == 0
+    told = lab.run("logs", NAME, WHO[0])
+    assert f"── coder {WHO[0]}, attempt 1, turn 3" in told.out
+    assert f"note: attempt 1 of the run did task {WHO[0]}" in told.err
     assert lab.left_behind() == []
 
 

@@ -196,6 +196,14 @@ spec:
         periodSeconds: 20
         timeoutSeconds: 10
         failureThreshold: 3
+      {{- if ne .role "worker" }}
+      # Not ready while it waits for its engine: no restart would help.
+      readinessProbe:
+        httpGet: {path: /readyz, port: probes}
+        periodSeconds: 5
+        timeoutSeconds: 5
+        failureThreshold: 2
+      {{- end }}
       {{- end }}
       resources: {{ toYaml .resources | nindent 8 }}
       securityContext: {{ include "swarmrun.containerSecurity" $ | nindent 8 }}

@@ -16,7 +16,7 @@ from swarmrun.errors import InvalidResource, NotFound
 from swarmrun.planning import graph, render
 from swarmrun.planning import scaffold as scaffolding
 from swarmrun.planning.amend import classify, declaration_in
-from swarmrun.planning.check import check, check_replan, joined
+from swarmrun.planning.check import check, check_replan, joined, refuse_errors
 from swarmrun.planning.normalise import normalise
 from swarmrun.ports import CallKey, ModelRequest
 from swarmrun.steps import AcceptedPlan, Amend, Amended, RunRef, Scaffold, Scaffolded, TaskRef, UsageRecord
@@ -32,11 +32,7 @@ def given_plan(world: RunWorld, _: RunRef) -> AcceptedPlan:
     base = world.text(BASE)
     world.repo.ensure(base)
     existing = [e.path for e in world.repo.list_tree(base)]
-    errors = check(plan, max_tasks=world.snapshot.max_tasks, existing=existing)
-    if errors:
-        raise InvalidResource(
-            "spec.plan: " + "; ".join(errors), field="spec.plan", reason="InvalidPlan", mend="mend the plan"
-        )
+    refuse_errors(check(plan, max_tasks=world.snapshot.max_tasks, existing=existing))
     return accepted(world, plan, [])
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from swarmrun.api.base import legible
 from swarmrun.api.printable import printable
+from swarmrun.errors import NotFound
 from swarmrun.git.command import scrub as without_credentials
 from swarmrun.observability.secrets import scrub
 
@@ -64,6 +65,19 @@ def call_lines(call: Mapping[str, Any], result: Mapping[str, Any] | None) -> lis
     line = " ".join(_shown(f"→ {call.get('name')} {arguments}", ARGUMENTS))
     told = _shown(str(result.get("text", "")), RESULT) if result is not None else ()
     return [line, *(f"  {text}" for text in told)]
+
+
+def kept_from(task: str, attempt: int) -> str:
+    """What is said before the turns of a task that a rerun kept."""
+    return f"attempt {attempt} of the run did task {task}, the present one has kept its work: these are its turns"
+
+
+def kept_and_gone(run: str, task: str) -> NotFound:
+    return NotFound(
+        f"an earlier attempt of run {run} did task {task}, and its turns are not kept any more",
+        mend="spec.ttlSecondsAfterFinished says how long work is kept",
+        reason="EarlierAttemptGone",
+    )
 
 
 def _shown(text: str, limit: int) -> Iterator[str]:

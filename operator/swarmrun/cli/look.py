@@ -137,17 +137,25 @@ def logs(
     output: ErrorsOption = Output.TEXT,
 ) -> None:
     """Print a run's events; with TASK, that agent's turns: what it said, called and got back."""
+    from swarmrun.agents.log import kept_from
     from swarmrun.api.printable import printable
-    from swarmrun.cli.transcript import event_lines, known_task, task_lines
+    from swarmrun.cli.transcript import event_lines, known_task, task_lines, worked_in
 
     place = where(ctx, home, namespace)
     directory = place.runs.get(name, place.namespace)
     if task:
         task = known_task(directory, task)
-    seen = 0
+    seen, kept = 0, 0
     while True:
         busy = directory.busy()
-        lines = task_lines(directory, task) if task else event_lines(directory)
+        if task:
+            attempt = worked_in(directory, task)
+            if attempt != directory.attempt() and attempt != kept:
+                kept = attempt
+                typer.echo(f"note: {kept_from(task, kept)}", err=True)
+            lines = task_lines(directory, task, attempt)
+        else:
+            lines = event_lines(directory)
         for line in lines[seen:]:
             typer.echo(printable(line))
         seen = max(seen, len(lines))

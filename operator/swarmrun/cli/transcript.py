@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from swarmrun.agents.log import call_lines, turn_lines
+from swarmrun.agents.log import call_lines, kept_and_gone, turn_lines
 from swarmrun.git.spans import known_task as _known
 from swarmrun.local.directory import RunDirectory
 
@@ -22,12 +22,31 @@ def event_lines(directory: RunDirectory) -> list[str]:
         return []
 
 
-def task_lines(directory: RunDirectory, task: str) -> list[str]:
-    """Turns in the order in which they were made, all attempts and roles of the task."""
+def worked_in(directory: RunDirectory, task: str) -> int:
+    """The attempt that did the task: the present one, or an earlier one whose work a rerun kept.
+
+    Raises NotFound when the turns of that one are gone.
+    """
+    now = directory.attempt()
+    agent = next((a for a in directory.status().agents if a.task == task), None)
+    if now == 1 or agent is None or not agent.turns:
+        return now
+    for attempt in range(now, 0, -1):
+        if _turns(directory, task, attempt):
+            return attempt
+    raise kept_and_gone(directory.name, task)
+
+
+def task_lines(directory: RunDirectory, task: str, attempt: int) -> list[str]:
+    """Turns in the order in which they were made, all tries and roles of the task. `attempt`: of the run."""
     lines: list[str] = []
-    for turn in sorted(directory.artifacts.glob(f"**/turns/*/{task}/*/*/"), key=_when):
+    for turn in sorted(_turns(directory, task, attempt), key=_when):
         lines += _turn(turn)
     return lines
+
+
+def _turns(directory: RunDirectory, task: str, attempt: int) -> list[Path]:
+    return list(directory.artifacts_of(attempt).glob(f"**/turns/*/{task}/*/*/"))
 
 
 def _when(turn: Path) -> tuple[float, str]:

@@ -3,8 +3,9 @@
 ```
 watch ──► see_run / see_class ──► Attendant ──► Reconciler (on a thread) ──► status, Events
 ```
-The only writer of any status. A status is written when it differs from the last one written, at most every
+The only writer of any status. A status is written when it differs from the last one written, at most one every
 `WRITE_SECONDS` a resource; figures that every turn moves (turns, tokens) alone are written every `FIGURES_SECONDS`.
+How it ends, and what it newly waits for, is written at once: the next ones come that much later.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from swarmrun.api.status import SwarmRunStatus, UsageStatus
+from swarmrun.api.status import Phase, SwarmRunStatus, UsageStatus
 from swarmrun.controller.counted import count
 from swarmrun.controller.happenings import happenings
 from swarmrun.controller.kube import Gone, Kube
@@ -46,6 +47,8 @@ class Attended:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     written_at: float = float("-inf")
+    due_at: float = float("-inf")
+    """When another write keeps to the pace."""
     changed_at: float | None = None
     """Since when something is known that its status does not show yet."""
 
@@ -93,6 +96,11 @@ class Attendants:
             for attended in self.attended.values():
                 if attended.memory.seen is None:
                     attended.wake.set()
+
+    def wake(self) -> None:
+        """All of them look now."""
+        for attended in self.attended.values():
+            attended.wake.set()
 
     def close(self) -> None:
         for attended in self.attended.values():
@@ -144,12 +152,14 @@ class Attendants:
                 apart = WRITE_SECONDS
                 # What the engine has new is seen by looking.
                 attended.changed_at = attended.changed_at or began
-            early = attended.written_at + apart - time.monotonic()
-            if early > 0:
+            now = time.monotonic()
+            early = max(attended.due_at, attended.written_at + apart) - now
+            if early > 0 and not presses(before, after, ahead=attended.due_at - now):
                 # Not longer than it would rest anyway: what must not wait may come meanwhile.
                 return early if outcome.again is None else min(early, outcome.again)
             await self._kube.write_status(body["metadata"], after)
             attended.written_at = time.monotonic()
+            attended.due_at = max(attended.due_at, attended.written_at) + WRITE_SECONDS
             attended.memory.status = after
             if attended.changed_at is not None:  # figures alone are late on purpose
                 metrics.RECONCILE.observe(attended.written_at - attended.changed_at)
@@ -178,6 +188,19 @@ class Attendants:
         self.missing.set()
         if attended.task is not asyncio.current_task() and attended.task is not None:
             attended.task.cancel()
+
+
+def presses(before: SwarmRunStatus, after: SwarmRunStatus, *, ahead: float) -> bool:
+    """Whether it may be written though an earlier one was just now: it has ended, or waits for something new, which
+    at most one write is `ahead` of (seconds) the pace."""
+    if after.phase.terminal:
+        return not before.phase.terminal
+    now, then = after.condition("Reconciling"), before.condition("Reconciling")
+    waits = now is not None and now.reason not in _PHASES and (then is None or then.reason != now.reason)
+    return waits and ahead <= WRITE_SECONDS
+
+
+_PHASES = frozenset(phase.value for phase in Phase)
 
 
 def standing(status: SwarmRunStatus) -> SwarmRunStatus:

@@ -49,12 +49,15 @@ class Capacity:
         self._granted: dict[str, _Grant] = {}
         self._waiting: dict[str, Claim] = {}
         self._lock = threading.Lock()
+        self.restored = False
+        """What runs at work hold is known."""
 
     def restore(self, claims: Iterable[tuple[Claim, int]]) -> None:
         """Runs at work when this process began, and what each holds."""
         with self._lock:
             for claim, held in claims:
                 self._granted[claim.instance] = _Grant(claim, held, held)
+            self.restored = True
 
     def admit(self, claim: Claim) -> int:
         """Sandboxes that the run may hold from now on; 0: it waits, and is asked for again."""

@@ -92,11 +92,14 @@ async def _health(settings: OperatorSettings) -> dict[str, Any] | str:
         while True:
             try:
                 answer = await client.get(url)
-                if answer.status_code == 200:
-                    return answer.json()
                 said = (
-                    f"its probe fails ({answer.status_code}): the API server or the engine does not answer it"
+                    f"its probe fails ({answer.status_code}): the API server does not answer it, or it hangs"
                 )
+                if answer.status_code == 200:
+                    health = answer.json()
+                    if not health.get("waits"):
+                        return health
+                    said = f"it does not work yet: {health['waits']}"
             except (httpx.HTTPError, ValueError) as exc:
                 said = f"{url} does not answer: {str(exc) or type(exc).__name__}"
             if time.monotonic() > ends:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import grpc
 from durabletask.client import OrchestrationQuery
 
 from swarmrun.activities.registry import activities
 from swarmrun.api import GROUP
+from swarmrun.controller.answering import Answering
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.capacity import Capacity
 from swarmrun.controller.gauges import shown, watched
 from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import at_work
+from swarmrun.controller.probes import Probes
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.rollout import Rollout
 from swarmrun.controller.settings import OperatorSettings
@@ -110,26 +112,32 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, roll
     stop = asyncio.Event()
     lease = Lease(api, settings.namespace, settings.lease, settings.identity) if settings.lease else None
     background: list[asyncio.Task[None]] = []
+    answering = Answering.of(settings)
+    probes = Probes(settings, answering)
+    await probes.start()
     reader = await _reader(settings, api)
     try:
         if lease:
             await lease.acquire()
             background.append(asyncio.create_task(lease.keep(stop)))
+            probes.leads = True
         if settings.engine != "embedded":  # there is no other worker then
             background.append(asyncio.create_task(_lead(rollout)))
         capacity = Capacity(settings.max_sandboxes)
-        await _restore(capacity, client)
-        reconciler = Reconciler(client, worlds, capacity)
+        ask = partial(_ask, capacity, client)
+        await answering.begin(ask)
+        reconciler = Reconciler(client, worlds, capacity, answering)
         attendants = Attendants(reconciler, kube)
+        background.append(asyncio.create_task(answering.keep(ask, attendants.wake)))
         await _show_classes(kube, attendants)
-        sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
+        sweep = probes.sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
         shown(attendants, sweep)
         background.append(asyncio.create_task(sweep.run()))
         await watch(
-            registry(attendants, sweep, settings),
+            registry(attendants),
             identity=settings.identity,
             namespaces=settings.namespaces,
-            port=settings.probe_port,
+            begun=probes.watches,
             stop=stop,
         )
         attendants.close()
@@ -140,6 +148,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, roll
             await lease.release()
         if reader is not None:
             await reader.close()
+        await probes.close()
         await api.close()
 
 
@@ -153,17 +162,13 @@ async def _lead(rollout: Rollout) -> None:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _restore(capacity: Capacity, client: Any) -> None:
-    """Before anybody is let in: what runs at work hold already."""
-    query = OrchestrationQuery(fetch_inputs_and_outputs=True)
-    while True:
-        try:
-            capacity.restore(at_work(await asyncio.to_thread(client.get_all_orchestration_states, query)))
-        except (SwarmRunError, grpc.RpcError) as exc:
-            log.warning("the engine cannot be asked what is at work: %s", exc)
-            await asyncio.sleep(RETRY_SECONDS)
-            continue
+def _ask(capacity: Capacity, client: Any) -> None:
+    """Before anybody is let in: what runs at work hold already. Later only whether the engine answers."""
+    if capacity.restored:
+        client.get_orchestration_state("swarmrun", fetch_payloads=False)
         return
+    query = OrchestrationQuery(fetch_inputs_and_outputs=True)
+    capacity.restore(at_work(client.get_all_orchestration_states(query)))
 
 
 async def _reader(settings: OperatorSettings, api: KubeApi) -> ReadServer | None:

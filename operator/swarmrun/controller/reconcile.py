@@ -20,6 +20,7 @@ from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.served import served
 from swarmrun.api.status import Phase, SwarmRunStatus
+from swarmrun.controller.answering import Answering
 from swarmrun.controller.attempts import TAKEN_OVER, input_of, its_turn
 from swarmrun.controller.capacity import Capacity, Claim
 from swarmrun.controller.classes import choose, explain
@@ -35,20 +36,21 @@ from swarmrun.controller.wanted import (
     Wanted,
     instance_of,
     misses,
+    uid_of,
     wanted,
     words,
 )
 from swarmrun.controller.worlds import Worlds
-from swarmrun.durable.channel import LocalError
 from swarmrun.errors import InvalidResource, NotFound, SwarmRunError, WaitingForCapacity
 from swarmrun.observability import tracing
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import EVENT
+from swarmrun.planning.check import check, refuse_errors
 from swarmrun.report import RunReport
 
-SOON, LATER, RARELY = 1.0, 10.0, 30.0
-"""Seconds until the next look: after a change; at most, while nothing changes; while engine or class is missing, or
-a person is waited for."""
+FIRST, SOON, LATER, RARELY = 0.3, 1.0, 10.0, 30.0
+"""Seconds until the next look: while a run begins, so that a mistake is told soon; after a change; at most, while
+nothing changes; while engine or class is missing, or a person is waited for."""
 
 log = logging.getLogger("swarmrun.controller")
 
@@ -77,7 +79,7 @@ class Memory:
     said: Said = field(default_factory=Said)
     seen: Seen | None = None
     instance: str = ""
-    delay: float = SOON
+    delay: float = FIRST
     parsed: tuple[Mapping[str, Any], SwarmRun, Wanted] | None = None
     """Of `body`, while it is the same."""
     shown: tuple[Mapping[str, Any], Seen, SwarmRunStatus] | None = None
@@ -94,12 +96,21 @@ class Outcome:
 
 
 class Reconciler:
-    def __init__(self, engine: Engine, worlds: Worlds, capacity: Capacity | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        worlds: Worlds,
+        capacity: Capacity | None = None,
+        answering: Answering | None = None,
+    ) -> None:
         self._engine = engine
+        self.answering = answering or Answering()
         self._worlds = worlds
         self.capacity = capacity or Capacity()
         self._room_made = False
         """Sandboxes were given back since `to_wake` was asked."""
+        self.left_behind: dict[str, int] = {}
+        """Resources that have gone, by UID, with the number of attempts that may have left something. For the sweep."""
 
     def reconcile(self, memory: Memory, classes: Mapping[str, Mapping[str, Any]]) -> Outcome:
         """Never raises what a person or a broken engine can cause: the status says it."""
@@ -125,7 +136,8 @@ class Reconciler:
             memory.said = Said()  # what was to be said may not have come through
             if not isinstance(exc, WaitingForCapacity):
                 self.capacity.withdraw(instance)
-            return self._shown(memory, self._waiting(memory, run, instance, exc), RARELY)
+            told = self.answering.failed(exc) if isinstance(exc, grpc.RpcError) else exc
+            return self._shown(memory, self._waiting(memory, run, instance, told), RARELY)
 
     # ------------------------------------------------------------ a run at work
 
@@ -137,6 +149,7 @@ class Reconciler:
         asked: Wanted,
         classes: Mapping[str, Mapping[str, Any]],
     ) -> Outcome:
+        self.answering.check()
         try:
             seen = look(self._engine, memory.instance, run.metadata.name, memory.seen)
         except NotFound:
@@ -155,8 +168,7 @@ class Reconciler:
             self._worlds.close(memory.instance)
             run_ended(seen.report)
         moved, memory.seen = mails or seen is not memory.seen, seen
-        longest = RARELY if _rests(seen.report) else LATER
-        memory.delay = SOON if moved or _begins(seen.report) else min(longest, memory.delay * 1.5)
+        memory.delay = _delay(memory.delay, seen.report, moved=bool(moved))
         again = _ttl(run, seen.report.finished_at) if seen.ended else memory.delay
         if seen.ended and memory.parsed and memory.parsed[2].attempt > asked.attempt:
             again = SOON  # the next attempt's turn
@@ -174,6 +186,9 @@ class Reconciler:
     ) -> None:
         cls = choose(run.spec.class_name, classes)
         snapshot = resolve(run, cls, instance=instance, attempt=asked.attempt)
+        if snapshot.given_plan is not None:
+            # What needs no repository to be seen. The rest is found once it is there.
+            refuse_errors(check(snapshot.given_plan, max_tasks=snapshot.max_tasks))
         taken_over = input_of(self._engine, run_input(snapshot), run.metadata.uid, asked)
         granted = self._admit(snapshot, run)
         with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
@@ -230,6 +245,8 @@ class Reconciler:
         """The resource has gone. A run of it that works keeps what it holds until the sweep has ended it."""
         if memory.seen is None:
             self._leave(memory.instance)
+        if uid := uid_of(memory.instance):
+            self.left_behind[uid] = _number(memory.instance)
 
     def _leave(self, instance: str) -> None:
         if self.capacity.leave(instance):
@@ -244,14 +261,28 @@ class Reconciler:
             status = _observed(status, run.metadata.generation)
         again = _ttl(run, status.finished_at)
         if again == 0.0:
-            if not memory.removed:
-                self.forget(memory.instance)
-                memory.removed = True
-            again = None
+            again = None if memory.removed or self._removed(memory) else RARELY
         return Outcome(status, again)
 
+    def _removed(self, memory: Memory) -> bool:
+        """Whether what all attempts have left is gone now; if not, it is tried again."""
+        try:
+            self.answering.check()
+            self.forget_all(uid_of(memory.instance), _number(memory.instance))
+        except (SwarmRunError, grpc.RpcError) as exc:
+            told = self.answering.failed(exc) if isinstance(exc, grpc.RpcError) else exc
+            log.warning("what run %s has left cannot be removed yet: %s", memory.instance, told)
+            return False
+        memory.removed = True
+        return True
+
+    def forget_all(self, uid: str, attempts: int) -> None:
+        """What the first so many attempts of a resource have left, none of which works any more."""
+        for number in range(1, attempts + 1):
+            self.forget(instance_of(uid, number))
+
     def forget(self, instance: str) -> None:
-        """Removes volumes, artifacts and history of an ended run. Idempotent."""
+        """Removes volumes, artifacts and history of an ended attempt. Idempotent."""
         self._leave(instance)
         self._worlds.remove(instance)
         # A purge that is recursive leaves agents alone on the embedded engine.
@@ -272,15 +303,8 @@ class Reconciler:
         update = {"conditions": said.conditions, "observed_generation": said.observed_generation}
         return Outcome(memory.status.model_copy(update=update), None)
 
-    def _waiting(
-        self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError | grpc.RpcError
-    ) -> RunReport:
+    def _waiting(self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError) -> RunReport:
         """Something that is not the run's fault is missing: said, and looked at again."""
-        if isinstance(exc, SwarmRunError):
-            reason, message = exc.reason, str(exc)
-        else:
-            reason, message = "EngineUnreachable", f"the durable engine does not answer: {_detail(exc)}"
-            log.warning("%s/%s: %s", run.metadata.namespace, run.metadata.name, message)
         report = memory.seen.report if memory.seen else RunReport(run="", name=run.metadata.name)
         if memory.seen is None and memory.status.run == instance:
             # At work, as an earlier process saw it: nothing of that may go from the status.
@@ -288,8 +312,8 @@ class Reconciler:
         return report.model_copy(
             update={
                 "generation": run.metadata.generation,
-                "reason": reason,
-                "message": message,
+                "reason": exc.reason,
+                "message": str(exc),
                 "waiting_for": "",
                 "suspended": False,
             }
@@ -364,10 +388,22 @@ def _observed(status: SwarmRunStatus, generation: int) -> SwarmRunStatus:
     return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
 
+def _number(instance: str) -> int:
+    """Of an attempt."""
+    return int(instance.rpartition("-")[2])
+
+
 def _begins(report: RunReport) -> bool:
     """Its Pods are on their way, and what is wrong with them is told soon: nobody should wait for that."""
     began = report.phase in (Phase.PENDING, Phase.PLANNING)
-    return began and not report.plan and not report.suspended and not report.waiting_for
+    return began and not report.plan and not report.suspended and report.waiting_for in ("", "pod")
+
+
+def _delay(before: float, report: RunReport, *, moved: bool) -> float:
+    """Seconds until the next look."""
+    if _begins(report):
+        return FIRST if moved else min(SOON, before * 1.2)
+    return SOON if moved else min(RARELY if _rests(report) else LATER, before * 1.5)
 
 
 def _rests(report: RunReport) -> bool:
@@ -382,8 +418,3 @@ def _ttl(run: SwarmRun, finished: datetime | None) -> float | None:
         return None
     finished = finished if finished.tzinfo else finished.replace(tzinfo=UTC)
     return max(0.0, (finished + timedelta(seconds=ttl) - datetime.now(UTC)).total_seconds())
-
-
-def _detail(exc: grpc.RpcError) -> str:
-    code = exc.code() if isinstance(exc, (grpc.Call, LocalError)) else None
-    return code.name if code else type(exc).__name__

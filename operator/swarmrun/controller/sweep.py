@@ -1,4 +1,5 @@
-"""Now and then everything is looked at again: runs whose resource has gone are ended, and a deaf watch is noticed.
+"""Now and then everything is looked at again: runs whose resource has gone, or has ended, are ended, and a deaf watch
+is noticed.
 
 There is no finalizer: an operator that is not there must not keep a resource or a namespace from going.
 """
@@ -9,17 +10,19 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import grpc
 from durabletask.client import OrchestrationQuery
 
+from swarmrun.api.status import Phase
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.observe import ENDED
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.wanted import uid_of
-from swarmrun.errors import PermissionDenied, SwarmRunError
+from swarmrun.errors import EngineUnreachable, PermissionDenied, SwarmRunError
 from swarmrun.orchestration.mail import EVENT
 
 SWEEP_SECONDS = 60.0
@@ -47,6 +50,8 @@ class Sweep:
         self._namespaces = namespaces
         self.done_at = time.monotonic()
         """When the last sweep ended well."""
+        self.heard_at = self.done_at
+        """When what the API server lists was last compared with what the watch has shown."""
         self.deaf = ""
         """What the watch has missed; empty while it hears."""
         self._closed: set[str] = set()
@@ -60,6 +65,9 @@ class Sweep:
             try:
                 leftover = await self.once()
                 self.done_at = time.monotonic()
+            except EngineUnreachable as exc:
+                leftover = False
+                log.warning("no whole sweep: %s", exc)
             except SwarmRunError as exc:
                 log.warning("no sweep: %s", exc)
             except Exception:
@@ -72,17 +80,25 @@ class Sweep:
                 continue
 
     async def once(self) -> bool:
-        """True while a run without a resource is winding down."""
+        """True while a run without a resource is winding down. Without an engine the watch is looked at all the same;
+        then EngineUnreachable is raised."""
         self._attendants.missing.clear()
         attended = list(self._attendants.attended)
         # The engine first: whatever it knows now, its resource existed before the list below.
-        runs = await self._attendants.on_thread(self._known_runs)
+        runs: dict[str, tuple[str, bool]] = {}
+        silence: EngineUnreachable | None = None
+        try:
+            runs = await self._ask(self._known_runs)
+        except EngineUnreachable as exc:
+            silence = exc
         living: dict[str, Mapping[str, Any]] = {}
+        over: set[str] = set()
         closed: set[str] = set()
         for namespace in self._namespaces or ("",):
             try:
                 async for body in self._kube.runs(namespace):
                     living[body["metadata"]["uid"]] = body["metadata"]
+                    over.add(_over(body))
             except PermissionDenied as exc:
                 # A watched namespace that was deleted takes the rights in it along; the others go on.
                 if len(self._namespaces) < 2:
@@ -93,11 +109,38 @@ class Sweep:
         if closed and closed == {*self._namespaces}:
             raise PermissionDenied("the SwarmRuns of none of the watched namespaces can be listed")
         self._hears(living, [uid for uid in attended if self._place(uid) not in closed])
+        self.heard_at = time.monotonic()
+        if silence is not None:
+            raise silence
         winding_down = False
         for instance, (namespace, ended) in runs.items():
             if uid_of(instance) not in living and namespace not in closed:
-                winding_down |= await self._attendants.on_thread(self._end, instance, ended)
-        return winding_down
+                winding_down |= await self._ask(self._end, instance, ended)
+            elif instance in over and not ended:
+                # An engine that was restored from before the end would do it all once more.
+                log.warning("run %s: its resource says that it has ended; telling the engine", instance)
+                await self._ask(self._cancel, instance, "EndedAlready", "its SwarmRun says that it has ended")
+        return winding_down | await self._leftovers({uid_of(instance) for instance in runs}, living)
+
+    async def _leftovers(self, known: Collection[str], living: Collection[str]) -> bool:
+        """Of resources that have gone: what attempts have stored of which the engine knows nothing (it was told of
+        none, or has been lost). True while it still knows of one that was."""
+        left = self._reconciler.left_behind
+        for uid, attempts in list(left.items()):
+            if uid in known:
+                continue
+            if uid not in living:
+                await self._ask(self._reconciler.forget_all, uid, attempts)
+            left.pop(uid, None)
+        return bool(left)
+
+    async def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Something of the engine. Raises EngineUnreachable."""
+        self._reconciler.answering.check()
+        try:
+            return await self._attendants.on_thread(function, *arguments)
+        except grpc.RpcError as exc:
+            raise self._reconciler.answering.failed(exc) from exc
 
     def _place(self, uid: str) -> str:
         """Namespace of an attended resource."""
@@ -121,9 +164,12 @@ class Sweep:
             log.info("run %s: its resource has gone; removing what it left", instance)
             self._reconciler.forget(instance)
             return False
-        mail = {"kind": "cancel", "reason": "ResourceDeleted", "message": "its SwarmRun was deleted"}
-        self._engine.raise_orchestration_event(instance, EVENT, data=mail)
+        self._cancel(instance, "ResourceDeleted", "its SwarmRun was deleted")
         return True
+
+    def _cancel(self, instance: str, reason: str, message: str) -> None:
+        mail = {"kind": "cancel", "reason": reason, "message": message}
+        self._engine.raise_orchestration_event(instance, EVENT, data=mail)
 
     # ------------------------------------------------------------ the watch
 
@@ -144,6 +190,15 @@ class Sweep:
         self.deaf = f"the watch has not shown {', '.join(names)}" if missed else ""
         if missed:
             log.error("%s", self.deaf)
+
+
+def _over(body: Mapping[str, Any]) -> str:
+    """The instance that a resource shows as worked on and ended; empty where it shows none."""
+    status = body.get("status") or {}  # as it is: they are many, and it is large
+    return str(status.get("run", "")) if status.get("phase") in _ENDED and "startedAt" in status else ""
+
+
+_ENDED = frozenset(phase.value for phase in Phase if phase.terminal)
 
 
 def _namespace(given: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The watch, by Kopf: shows resources and classes to the attendants, and answers the probe.
+"""The watch, by Kopf: shows resources and classes to the attendants.
 
 Only `on.event` handlers: nothing of Kopf's is ever written to a resource, no finalizer, no annotation.
 """
@@ -6,7 +6,6 @@ Only `on.event` handlers: nothing of Kopf's is ever written to a resource, no fi
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,10 @@ import kopf
 from kopf._core.engines.peering import Identity
 
 from swarmrun.api import GROUP
-from swarmrun.controller import volume
 from swarmrun.controller.attend import Attendants
-from swarmrun.controller.settings import OperatorSettings
-from swarmrun.controller.sweep import Sweep
 
 
-def registry(attendants: Attendants, sweep: Sweep, settings: OperatorSettings) -> kopf.OperatorRegistry:
+def registry(attendants: Attendants) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=made)
@@ -43,24 +39,6 @@ def registry(attendants: Attendants, sweep: Sweep, settings: OperatorSettings) -
     async def shown_run(type: str | None, body: kopf.Body, **_: Any) -> None:
         attendants.see_run(plain(body), deleted=type == "DELETED")
 
-    @kopf.on.probe(id="watch", registry=made)
-    async def hears(**_: Any) -> str:
-        if sweep.deaf:
-            raise RuntimeError(sweep.deaf)
-        return "hears"
-
-    @kopf.on.probe(id="sweep", registry=made)
-    async def works(**_: Any) -> int:
-        age = round(time.monotonic() - sweep.done_at)
-        if age > settings.stale:
-            # Of no use: API server or engine do not answer it.
-            raise RuntimeError(f"no sweep has ended well for {age} s")
-        return age
-
-    @kopf.on.probe(id="volume", registry=made)
-    async def has_room(**_: Any) -> Mapping[str, Any]:
-        return await attendants.on_thread(volume.look, settings.state)
-
     return made
 
 
@@ -75,10 +53,10 @@ async def watch(
     *,
     identity: str,
     namespaces: tuple[str, ...],
-    port: int,
+    begun: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
-    """Until `stop`, SIGTERM or SIGINT."""
+    """Until `stop`, SIGTERM or SIGINT. Sets `begun` when it watches."""
     await kopf.operator(
         registry=made,
         # Kopf's own guess asks for the user's name, which a Pod's uid need not have.
@@ -86,6 +64,6 @@ async def watch(
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{port}/healthz",
+        ready_flag=begun,
         stop_flag=stop,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
@@ -103,20 +104,17 @@ class Worlds:
         shutil.rmtree(self._repo(run), ignore_errors=True)
 
     def remove(self, run: str) -> None:
-        """Sandboxes, repository and artifacts. Idempotent."""
-        try:
-            provider = self(run).provider
-        except NotFound:
-            return self.close(run)
-        self._bridge.run(provider.release_run(run))
+        """Sandboxes, repository and artifacts, whatever there is of them. Idempotent."""
+        # Of a run without a snapshot nothing was ever started.
+        with suppress(NotFound):
+            self._bridge.run(self(run).provider.release_run(run))
         self.close(run)
         store = self.store(run)
         # The snapshot goes last: a removal that was cut short finds the run again.
-        for key in [*(k for k in store.list("") if k != SNAPSHOT), SNAPSHOT]:
+        for key in sorted(store.list(""), key=lambda key: key == SNAPSHOT):
             store.delete(key)
         if self._artifacts.startswith("file://"):
             shutil.rmtree(unquote(urlsplit(f"{self._artifacts}/runs/{run}").path), ignore_errors=True)
-        return None
 
     def shut(self) -> None:
         """Ends the connections to models."""

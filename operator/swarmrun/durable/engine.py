@@ -23,6 +23,7 @@ from swarmrun.durable.backend import DurableBackend, stop_the_process
 from swarmrun.durable.backend_store import Synchronous
 from swarmrun.durable.channel import CHANNEL_OPTIONS, LocalChannel, LocalError, SocketServer, resolved, target
 from swarmrun.durable.converter import Converter
+from swarmrun.durable.deadline import Deadline
 from swarmrun.durable.takeover import Successor
 from swarmrun.durable.worker import (
     Activity,
@@ -273,6 +274,8 @@ def _client(
         secure_channel=secure_channel,
         channel=channel,
         channel_options=CHANNEL_OPTIONS,
+        # Inside the process there is nothing on the way that could be lost.
+        interceptors=None if channel is not None else [Deadline()],
         payload_store=payloads,
         data_converter=Converter(),
         logger=sdk_logger("client"),

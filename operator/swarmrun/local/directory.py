@@ -86,7 +86,7 @@ class RunDirectory:
 
     @property
     def artifacts(self) -> Path:
-        return self.artifacts_of(self._attempt())
+        return self.artifacts_of(self.attempt())
 
     def artifacts_of(self, attempt: int) -> Path:
         return self.path / _numbered("artifacts", attempt)
@@ -152,7 +152,7 @@ class RunDirectory:
         return cls
 
     def snapshot(self) -> Snapshot:
-        name = _numbered("snapshot.json", self._attempt())
+        name = _numbered("snapshot.json", self.attempt())
         try:
             return Snapshot.model_validate_json(self._read(name))
         except ValidationError as exc:
@@ -166,19 +166,19 @@ class RunDirectory:
             return SwarmRunStatus()
         except (OSError, ValueError) as exc:
             raise self._broken("status.json", exc) from exc
-        earlier = self._attempt() > 1 and status.run != self.file().instance
+        earlier = self.attempt() > 1 and status.run != self.file().instance
         return SwarmRunStatus() if earlier else status
 
     def report(self, attempt: int = 0) -> RunReport:
         """How the attempt (0: the last one) ended, as its orchestration, or a merge by hand since then, left it."""
-        name = _numbered("report.json", attempt or self._attempt())
+        name = _numbered("report.json", attempt or self.attempt())
         try:
             return RunReport.model_validate_json(self._read(name))
         except ValidationError as exc:
             raise self._broken(name, exc) from exc
 
-    def _attempt(self) -> int:
-        """1 before there is a run."""
+    def attempt(self) -> int:
+        """The one that counts; 1 before there is a run."""
         try:
             return self.file().attempt
         except NotFound:
@@ -208,7 +208,7 @@ class RunDirectory:
         write_atomic(self.path / "status.json", text, durable=status.phase.terminal)
 
     def save_report(self, report: RunReport) -> None:
-        name = _numbered("report.json", self._attempt())
+        name = _numbered("report.json", self.attempt())
         write_atomic(self.path / name, report.model_dump_json(by_alias=True))
 
     def master_key(self) -> bytes:

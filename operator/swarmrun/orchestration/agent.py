@@ -101,6 +101,7 @@ def agent(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str,
         result = life.result("Failed", failed.reason, failed.message)
     except SandboxFailed as failed:
         result = life.result("Failed", failed.reason, failed.message)
+        result.final = failed.final
     end, preview = result.model_dump(mode="json"), of_result(result)
     told = {"kind": "ended", "agent": ctx.instance_id, "serial": s.serial, "result": end}
     # Beside returning it: a run that began a new life is not waited upon by the engine any more.

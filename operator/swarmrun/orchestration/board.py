@@ -16,7 +16,7 @@ ATTEMPTS = 2
 FINAL = frozenset(
     {"BudgetExceeded", "PermissionDenied", "ModelRefused", "CassetteMismatch", "Cancelled", "SandboxRefused"}
 )
-"""Reasons that a fresh attempt cannot mend."""
+"""Reasons that a fresh attempt cannot mend. Why the cluster refuses a sandbox has many: see `AgentResult.final`."""
 PLANNER_CALLS_FOR_CONTRACTS = 2
 """Breaking contract changes a run may pay a planner call for (design)."""
 
@@ -33,6 +33,8 @@ class Item:
     evidence: str = ""
     summary: str = ""
     reason: str = ""
+    final: bool = False
+    """Its sandbox is refused for good."""
     amended: int = 0
     """How many of its contract issues are decided."""
     allowance: budget.Allowance = budget.Allowance(0, None)
@@ -88,6 +90,11 @@ class Board:
     def out_of_budget(self) -> bool:
         return any(i.reason == "BudgetExceeded" for i in self.unfinished())
 
+    @property
+    def out_of_sandboxes(self) -> bool:
+        """Refused for good: another plan's tasks would meet the same."""
+        return any(i.final for i in self.unfinished())
+
 
 def branch_of(desk: Desk, task_id: str) -> str:
     return f"swarm-tasks/{desk.given.name}/{task_id}"
@@ -99,7 +106,7 @@ def again_or_failed(
     """One fresh attempt with the evidence, then it is over for this task."""
     desk = board.desk
     item.reason = reason
-    if item.attempt < ATTEMPTS and reason not in FINAL:
+    if item.attempt < ATTEMPTS and reason not in FINAL and not item.final:
         text = f"Attempt {item.attempt} of this task ended: {why}\n" + "\n".join(f"- {r}" for r in refused)
         item.evidence = yield from desk.evidence(f"{item.ref.id}-attempt-{item.attempt}", text)
         desk.note(f"{item.ref.id}: attempt {item.attempt} ended {why[:200]}; one fresh attempt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, cast
 
 from durabletask import task
@@ -14,12 +15,12 @@ from swarmrun.api.status import AgentPhase, AgentStatus, Phase, ResultStatus
 from swarmrun.observability.previews import previewed
 from swarmrun.orchestration import budget
 from swarmrun.orchestration.agent import NAME as AGENT
-from swarmrun.orchestration.flow import Host, Until, Work
+from swarmrun.orchestration.flow import Flow, Host, Race, Until, Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, RunInput, add_usage
 from swarmrun.orchestration.mail import EVENT, Mail
-from swarmrun.orchestration.perform import begin, failure_text, perform, perform_all, told, waiting
+from swarmrun.orchestration.perform import begin, failure_text, perform, perform_all, read, told, waiting
 from swarmrun.orchestration.previews import of_agent
-from swarmrun.orchestration.sandboxes import OUTGROWN, provide
+from swarmrun.orchestration.sandboxes import OUTGROWN, SandboxFailed, provide, until_next
 from swarmrun.orchestration.size import fitted
 from swarmrun.orchestration.stand import BoardStand, EndedAgent, LiveAgent, Stage, Stand
 from swarmrun.report import AgentRecord, RunReport
@@ -35,6 +36,7 @@ from swarmrun.steps import (
     SAMPLE,
     BoxRef,
     Ensure,
+    Ensured,
     Evidence,
     Failed,
     Preflight,
@@ -108,7 +110,9 @@ class Desk(Host):
         self.box = stand.box or BoxRef(run=given.run, task=INTEGRATION)
         self.box_ready = stand.box_ready
         self.warming: task.Task[Any] | None = None
-        """The first look at it, which makes it."""
+        """The last of the first looks at it, the first of which makes it."""
+        self.box_refused: SandboxFailed | None = None
+        """What these looks found."""
         self.plan_key = stand.plan
         self.planners = stand.planners
         """Attempts of the planner that have ended."""
@@ -455,11 +459,26 @@ class Desk(Host):
 
     # ------------------------------------------------------------ the integration sandbox
 
-    def warm_box(self) -> Work[None]:
-        """Lets the integration sandbox begin to start. What came of it `open_box` finds, a refusal too."""
+    def warm_box(self, enough: Callable[[], bool]) -> Work[None]:
+        """Lets the integration sandbox begin to start, and looks at it until that is `enough`. A refusal is told at
+        once; the run ends of it (`box_refused`) after what the repository says: it may hold the result already."""
         yield from self.not_suspended()
-        self.warming = begin(self.ctx, ENSURE, Ensure(**self.box.model_dump(), setup="ahead"))
-        yield self.warming
+        for look in count():
+            self.warming = begin(self.ctx, ENSURE, Ensure(**self.box.model_dump(), setup="ahead"))
+            yield self.warming
+            found: Ensured | None = read(ENSURE, self.warming).ok
+            if found is None or enough():
+                return
+            self.waits.pop(ENSURE.name, None)
+            if found.phase == "Refused" or found.tells:
+                self.waits[ENSURE.name] = Wait(found.message, POD, found.reason)
+            if found.phase == "Refused":
+                self.box_refused = SandboxFailed(
+                    found.reason or "SandboxRefused", found.message, found.isolation, final=True
+                )
+            if found.phase != "Starting":
+                return
+            yield Race([Flow(_passes(self.ctx.create_timer(until_next(look))))], enough)
 
     def open_box(self, commit: str, *, setup: bool) -> Work[None]:
         """Makes sure that the integration sandbox runs; what it holds is loaded by each step itself."""
@@ -544,6 +563,10 @@ class Desk(Host):
         if self.report.result is None:
             self.report.result = ResultStatus(commit=self.integration, base_commit=self.preflight.base_commit)
         return self.report.result
+
+
+def _passes(timer: task.Task[Any]) -> Work[None]:
+    yield timer
 
 
 def broken(agent: LiveAgent, why: str) -> dict[str, Any]:

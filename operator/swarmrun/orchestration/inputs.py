@@ -127,6 +127,8 @@ class AgentResult(StepModel):
     reason: str = ""
     """`PhantomAgent`, `BudgetExceeded`, `TurnsExhausted`, `SandboxLost`, `Refused`, `RepeatedCalls`, …"""
     message: str = ""
+    final: bool = False
+    """Every other attempt would meet the same: its sandbox is refused for good."""
     commit: str = ""
     checkpoint: str = ""
     """Last known state of its work tree, also when it failed; empty when nothing was changed."""

@@ -112,8 +112,14 @@ def look(desk: Desk) -> Work[None]:
         base_commit=pinned.base_commit,
         anew=desk.given.anew,
     )
+    looked: list[Preflight] = []
+
+    def preflight() -> Work[None]:
+        looked.append((yield from desk.must(PREFLIGHT, asked)))
+
     # In vain where the preflight ends the run; else the two Pods start side by side.
-    found: Preflight = (yield from beside(desk.must(PREFLIGHT, asked), desk.warm_box()))[0]
+    yield from beside(preflight(), desk.warm_box(lambda: bool(looked)))
+    (found,) = looked
     desk.preflight = found
     desk.integration = desk.integration or found.base_commit
     desk.report.base_branch, desk.report.base_commit = found.base_branch, found.base_commit
@@ -125,6 +131,8 @@ def look(desk: Desk) -> Work[None]:
             "AlreadyPublished",
             f"branch {desk.given.branch} already holds the result of this very goal",
         )
+    if desk.box_refused is not None:
+        raise desk.box_refused  # before anything is paid
 
 
 def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:

@@ -30,13 +30,14 @@ Setup = Literal["none", "ahead", "done"]
 
 
 class SandboxFailed(Exception):
-    """No sandbox can be had: refused, or lost again and again."""
+    """No sandbox can be had: refused, or lost again and again. `final`: any other of its kind would meet the same."""
 
-    def __init__(self, reason: str, message: str, isolation: str = "") -> None:
+    def __init__(self, reason: str, message: str, isolation: str = "", *, final: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.isolation = isolation
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,18 @@ def provide(
         if state.phase == "Ready":
             return Provided(box, state.isolation)
         if state.reason in OUTGROWN and state.reason == reason:
-            raise SandboxFailed(reason, f"{state.message} ({OUTGROWN[reason]})")
+            raise SandboxFailed(reason, f"{state.message} ({OUTGROWN[reason]})", final=True)
         reason, message = state.reason, state.message
         box = box.model_copy(update={"generation": box.generation + 1})
         clone_of = ""
     raise SandboxFailed(
         "SandboxLost", f"{MAX_LOST} sandboxes were lost before {box.id} was reached, the last one: {message}"
     )
+
+
+def until_next(look: int) -> timedelta:
+    """From one look at a sandbox that starts to the next."""
+    return POLL * (EARLY[look] if look < len(EARLY) else 1)
 
 
 def _filled(
@@ -109,15 +115,18 @@ def _ready(
         if result.failed:
             if result.failed.lost:
                 return Ensured(phase="Lost", reason=result.failed.reason, message=result.failed.message)
-            raise SandboxFailed(result.failed.reason, told(result.failed))
+            final = not result.failed.retryable
+            raise SandboxFailed(result.failed.reason, told(result.failed), final=final)
         assert result.ok
         if result.ok.phase == "Refused":
-            raise SandboxFailed(result.ok.reason or "SandboxRefused", result.ok.message, result.ok.isolation)
+            raise SandboxFailed(
+                result.ok.reason or "SandboxRefused", result.ok.message, result.ok.isolation, final=True
+            )
         if result.ok.phase != "Starting":
             return result.ok
         if on_wait and result.ok.tells and result.ok.reason != told_of:
             told_of = result.ok.reason
             on_wait(ENSURE.name, POLL.total_seconds(), Failed(reason=told_of, message=result.ok.message))
-        yield ctx.create_timer(POLL * (EARLY[look] if look < len(EARLY) else 1))
+        yield ctx.create_timer(until_next(look))
     why = f": {told_of}" if told_of else ""
     raise SandboxFailed("SandboxNotReady", f"sandbox {box.id} did not start within {MAX_POLLS} s{why}")

@@ -53,6 +53,7 @@ class ItemStand(StepModel):
     evidence: str = ""
     summary: str = ""
     reason: str = ""
+    final: bool = False
     amended: int = 0
     """How many of its contract issues are decided."""
     tokens: int = 0

@@ -72,7 +72,7 @@ def phase(desk: Desk, board: Board) -> Work[None]:
             return
         if startable(board):
             yield Until(lambda: not desk.mail.suspended)
-        elif not board.replanned and not board.out_of_budget:
+        elif not (board.replanned or board.out_of_budget or board.out_of_sandboxes):
             yield from replan(board, blocked)
             board.replanned = True
         else:
@@ -173,6 +173,7 @@ def attempt(board: Board, item: Item) -> Work[None]:
             item.state = "finished"
         desk.ended.pop(desk.instance(ref.id, item.attempt), None)
         return
+    item.final = result.final
     yield from again_or_failed(
         board, item, "failed", result.reason, f"{result.reason}: {result.message}", result.refused
     )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from itertools import combinations
 
 from swarmrun.api.plan import ContractKind, Plan, Role, Task
+from swarmrun.errors import InvalidResource
 from swarmrun.planning import graph
 from swarmrun.planning.paths import BROAD, overlap, owns
 from swarmrun.planning.routes import named_route
@@ -29,6 +30,14 @@ def check(plan: Plan, *, max_tasks: int = 12, existing: Collection[str] | None =
     elif not any(error.startswith("two tasks") for error in errors):
         errors += _overlaps(plan)
     return errors
+
+
+def refuse_errors(errors: list[str]) -> None:
+    """Of a plan that a person has written. Raises InvalidResource `InvalidPlan` where there are any."""
+    if errors:
+        raise InvalidResource(
+            "spec.plan: " + "; ".join(errors), field="spec.plan", reason="InvalidPlan", mend="mend the plan"
+        )
 
 
 def check_replan(

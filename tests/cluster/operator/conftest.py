@@ -219,7 +219,7 @@ class Rooms:
         it = Operator(state, ",".join(self.names), SWARMRUN_PROBE_PORT=port, **env)
         it.start()
         ends = time.monotonic() + 60
-        while not _serves(f"http://127.0.0.1:{port}/healthz"):
+        while not _serves(f"http://127.0.0.1:{port}/readyz"):
             assert time.monotonic() < ends, it.log.read_text()[-3000:]
             time.sleep(0.3)
         return it

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,10 +21,10 @@ from typing import Any
 import httpx
 import pytest
 
-from swarmrun.durable.engine import EmbeddedEngine
+sys.path.insert(0, str(Path(__file__).parent))
+from mistakes import FORGE, TOKEN, WRONG, Wrong, credential, quota, resources
 
-FORGE = os.environ.get("SWARMRUN_TEST_FORGE", "").rstrip("/")
-TOKEN = os.environ.get("SWARMRUN_TEST_FORGE_TOKEN", "")
+from swarmrun.durable.engine import EmbeddedEngine
 
 pytestmark = [
     pytest.mark.cluster,
@@ -33,19 +33,8 @@ pytestmark = [
 ]
 
 SOON = timedelta(seconds=20)
-"""Two seconds is what is wanted; timestamps are whole seconds, and the machine may be busy with other tests."""
-PLAN = {
-    "tasks": [
-        {
-            "id": "a",
-            "title": "A",
-            "instructions": "Write a file.",
-            "ownedPaths": ["a.txt"],
-            "acceptance": [{"description": "It is there.", "command": "test -f a.txt"}],
-        }
-    ]
-}
-"""Given, so that only a sandbox stands between a run and its first model call."""
+"""Two seconds is what is wanted, and what bench/mistakes_bench.py measures; timestamps are whole seconds, and the
+machine may be busy with other tests."""
 
 
 @pytest.fixture(scope="module")
@@ -106,209 +95,6 @@ def room(rooms: Any, operator: Any) -> Any:
     return kubectl
 
 
-def credential(name: str, keys: dict[str, Any]) -> dict[str, Any]:
-    meta = {
-        "name": name,
-        "labels": {"swarmrun.dev/git-credential": "true"},
-        "annotations": {"swarmrun.dev/allowed-hosts": httpx.URL(FORGE).host},
-    }
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys}
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """One mistake and what is said of it."""
-
-    name: str
-    reason: str
-    words: tuple[str, ...]
-    """All of them in the message: what is wrong, the field, the mend."""
-    run: dict[str, Any] = field(default_factory=dict)
-    pods: dict[str, Any] = field(default_factory=dict)
-    """Of the class."""
-    cls: dict[str, Any] = field(default_factory=dict)
-    before: tuple[dict[str, Any], ...] = ()
-    """What is in the namespace."""
-    secret: dict[str, Any] | None = None
-    """Keys of the Secret `wrong`, used as the credential; None: the right one."""
-    waits: bool = False
-    """Something may still come: Reconciling, not Stalled."""
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def quota(**hard: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "q"},
-        "spec": {"hard": {k.replace("_", "/"): v for k, v in hard.items()}},
-    }
-
-
-LIMITS = {
-    "apiVersion": "v1",
-    "kind": "LimitRange",
-    "metadata": {"name": "l"},
-    "spec": {"limits": [{"type": "Container", "max": {"memory": "2Gi"}}]},
-}
-HUGE = {"resources": {"memory": "4Gi"}}
-
-WRONG = [
-    # Told by the class.
-    Wrong(
-        "no class",
-        "SwarmClassNotFound",
-        ("none-such", "spec.className"),
-        {"className": "none-such"},
-        waits=True,
-    ),
-    Wrong(
-        "host",
-        "RepositoryNotAllowed",
-        ("spec.repository.url", "elsewhere.example.com", "allowed:"),
-        {"repository": {"url": "https://elsewhere.example.com/a/b", "credential": None}},
-        cls={"repositories": {"hosts": ["git.example.com"]}},
-    ),
-    Wrong(
-        "scheme",
-        "RepositoryNotAllowed",
-        ("spec.repository.url", "'ssh'", "allowed:"),
-        {"repository": {"url": "git@git.example.com:a/b", "credential": None}},
-    ),
-    Wrong("ceiling", "AboveCeiling", ("spec.parallelism", "use 2 or less"), {"parallelism": 9}),
-    Wrong(
-        "egress",
-        "EgressNotGranted",
-        ("spec.sandbox.egress.dns", "ask for a class"),
-        {"sandbox": {"egress": {"dns": True}}},
-    ),
-    Wrong(
-        "egress proxy",
-        "InvalidClass",
-        ("egressProxy.url names a host", "cidr of one address"),
-        pods={"egressProxy": {"url": "http://proxy.example.com:3128", "cidr": "10.0.0.0/8"}},
-    ),
-    Wrong(
-        "cycle",
-        "InvalidPlan",
-        ("depend", "a"),
-        {
-            "plan": {
-                "tasks": [
-                    PLAN["tasks"][0] | {"dependsOn": ["b"]},
-                    PLAN["tasks"][0] | {"id": "b", "dependsOn": ["a"], "ownedPaths": ["b"]},
-                ]
-            }
-        },
-    ),
-    # Told by the API server when a Pod is made.
-    Wrong("quota", "QuotaExceeded", ("exceeded quota", "spec.sandbox.resources"), before=(quota(pods="0"),)),
-    Wrong(
-        "quota of sandboxes",
-        "QuotaExceeded",
-        ("exceeded quota", "spec.sandbox.resources"),
-        {"sandbox": HUGE},
-        before=(quota(**{"limits.memory": "3Gi"}),),
-    ),
-    Wrong(
-        "limit range",
-        "LimitRangeViolated",
-        ("maximum memory usage", "spec.sandbox.resources"),
-        {"sandbox": HUGE},
-        before=(LIMITS,),
-    ),
-    Wrong(
-        "pod security",
-        "PodSecurityDenied",
-        ("violates PodSecurity", "spec.pods"),
-        pods={"annotations": {"container.apparmor.security.beta.kubernetes.io/git": "unconfined"}},
-    ),
-    Wrong(
-        "runtime class",
-        "RuntimeClassNotFound",
-        ("none-such", "spec.pods.runtimeClass"),
-        pods={"runtimeClass": "none-such"},
-    ),
-    Wrong(
-        "priority class",
-        "PriorityClassNotFound",
-        ("none-such", "spec.pods.priorityClass"),
-        pods={"priorityClass": "none-such"},
-    ),
-    Wrong(
-        "account",
-        "ServiceAccountNotFound",
-        ("none-such", "spec.pods.serviceAccount"),
-        pods={"serviceAccount": "none-such"},
-    ),
-    Wrong("label", "Invalid", ("bad value", "spec.pods"), pods={"labels": {"a": "bad value"}}),
-    # Told by the git Pod.
-    Wrong("no secret", "SecretMissing", ("Secret wrong", "spec.repository.credential.name"), secret={}),
-    Wrong("wrong key", "SecretKeyMissing", ("no key password", "it has pass"), secret={"pass": "x"}),
-    Wrong(
-        "wrong host",
-        "SecretHostNotAllowed",
-        ("not for", "`hosts`"),
-        secret={"token": TOKEN, "hosts": "a.example.com"},
-    ),
-    Wrong("wrong token", "PushDenied", ("give the credential write access",), secret={"token": "wrong"}),
-    Wrong(
-        "no repository",
-        "RepositoryNotFound",
-        ("no such repository", "check the address"),
-        {"repository": {"url": f"{FORGE}/swarm/none-such.git"}},
-    ),
-    Wrong(
-        "no branch",
-        "BranchNotFound",
-        ("none-such", "spec.repository.branch"),
-        {"repository": {"branch": "none-such"}},
-    ),
-    Wrong(
-        "remote down",
-        "WaitingForRemote",
-        ("cannot read", "url right?"),
-        {"repository": {"url": f"http://{httpx.URL(FORGE).host}:9/a/b.git"}},
-        waits=True,
-    ),
-    Wrong(
-        "no ca",
-        "VolumeSourceMissing",
-        ('"none-such" not found', "spec.pods.caConfigMap"),
-        pods={"caConfigMap": "none-such"},
-    ),
-    # Told by the sandbox's Pod.
-    Wrong(
-        "image name",
-        "InvalidImageName",
-        ("NOT/an image", "spec.sandbox.image"),
-        {"sandbox": {"image": "NOT/an image"}},
-    ),
-    Wrong(
-        "image",
-        "ImagePullBackOff",
-        ("localhost/none-such:1",),
-        {"sandbox": {"image": "localhost/none-such:1"}},
-        waits=True,
-    ),
-    Wrong("no node", "GitPodWaiting", ("Unschedulable",), pods={"nodeSelector": {"no": "node"}}, waits=True),
-    Wrong(
-        "storage class",
-        "StorageClassNotFound",
-        ("none-such", "spec.pods.storageClass"),
-        pods={"storageClass": "none-such"},
-    ),
-    Wrong(
-        "set-up",
-        "SetupFailed",
-        ("'exit 3'", "ended with 3", "spec.sandbox.setup"),
-        {"sandbox": {"setup": ["exit 3"]}},
-    ),
-]
-
-
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_a_mistake_is_told_at_once_for_good_and_for_nothing(
     room: Any, remote: str, models: list[str], wrong: Wrong
@@ -354,38 +140,6 @@ def end(conditions: dict[str, Any]) -> str:
     """The reason of a run that is over, whatever it is: no use in waiting for another."""
     finished = conditions.get("Finished", {})
     return finished.get("reason", "") if finished.get("status") == "True" else ""
-
-
-def resources(name: str, url: str, models: str, wrong: Wrong) -> list[dict[str, Any]]:
-    tier = {"endpoint": models, "model": "m", "auth": {"type": "none"}}
-    spec = {
-        "models": {"standard": tier},
-        "parallelism": 2,
-        "repositories": {"schemes": ["http", "https"]},
-        "sandbox": {"resources": {"cpu": "500m", "memory": "4Gi", "disk": "1Gi"}},
-        "pods": wrong.pods,
-    }
-    cls = {
-        "apiVersion": "swarmrun.dev/v1alpha1",
-        "kind": "SwarmClass",
-        "metadata": {"name": name, "labels": {"test": name.rpartition("-")[0]}},
-        "spec": spec | wrong.cls,
-    }
-    credential = "forge" if wrong.secret is None else "wrong"
-    repository = {"url": url, "credential": {"name": credential}}
-    sandbox = {"resources": {"memory": "256Mi"}}
-    asked: dict[str, Any] = {"goal": "Write a file.", "className": name, "plan": PLAN}
-    given = dict(wrong.run)
-    repository |= given.pop("repository", {})
-    asked |= {"repository": {k: v for k, v in repository.items() if v is not None}}
-    asked |= {"sandbox": sandbox | given.pop("sandbox", {})}
-    run = {
-        "apiVersion": "swarmrun.dev/v1alpha1",
-        "kind": "SwarmRun",
-        "metadata": {"name": "bad"},
-        "spec": asked | given,
-    }
-    return [cls, run]
 
 
 def happened(kubectl: Any, reason: str) -> str:
@@ -490,3 +244,42 @@ def test_an_engine_that_is_away_is_told_and_waited_for(
         return (it["status"], it["reason"]) == ("True", "EngineUnreachable") and it["message"]
 
     assert "does not answer" in kubectl.until(told, within=60)
+
+
+def test_a_controller_that_begins_without_its_engine_says_so_and_goes_on_by_itself(
+    kubectl: Any, make_operator: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = {
+        "apiVersion": "swarmrun.dev/v1alpha1",
+        "kind": "SwarmRun",
+        "metadata": {"name": "bad"},
+        "spec": {"goal": "x", "repository": {"url": "https://git.example.com/a/b"}, "className": "none"},
+    }
+    kubectl.apply(run)
+    engine = EmbeddedEngine(tmp_path / "engine.db").open()
+    address = engine.serve()
+    engine.close()
+    port = str(20000 + secrets.randbelow(20000))
+    controller = make_operator(
+        "controller",
+        SWARMRUN_ENGINE="dts",
+        SWARMRUN_DTS_ENDPOINT=f"unix:{address}",
+        SWARMRUN_ARTIFACTS=(tmp_path / "artifacts").as_uri(),
+        SWARMRUN_LEASE="controller",
+        SWARMRUN_NAMESPACE=kubectl.namespace,
+        SWARMRUN_PROBE_PORT=port,
+    )
+    controller.start("controller")
+    kubectl.until(lambda: kubectl.reason("bad") == "EngineUnreachable", within=60)
+    found = {c["type"]: c for c in kubectl.status("bad")["conditions"]}
+    assert found["Reconciling"]["status"] == "True"
+    assert str(address) in found["Reconciling"]["message"]
+
+    def answered(path: str) -> int:
+        return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code
+
+    assert (answered("/healthz"), answered("/readyz")) == (200, 503)
+    with EmbeddedEngine(tmp_path / "engine.db") as engine:
+        engine.serve()
+        kubectl.until(lambda: kubectl.reason("bad") == "SwarmClassNotFound")
+        assert answered("/readyz") == 200

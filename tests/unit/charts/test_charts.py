@@ -140,6 +140,9 @@ def test_with_the_embedded_engine_one_pod_does_it_all() -> None:
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     assert container["args"] == ["--role", "all"]
     assert {"startupProbe", "livenessProbe"} <= container.keys()
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    # Whoever waits for its engine can be asked why, and still gives out what is stored.
+    assert all(s["spec"]["publishNotReadyAddresses"] for s in of_kind(documents, "Service"))
     (claim,) = of_kind(documents, "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     # One replica and a budget: a node that could never be drained.

@@ -165,6 +165,18 @@ def test_pods_are_read_while_they_live_and_the_operator_for_those_that_are_gone(
     assert not [a for a in cluster.asked if "proxy" in a]
 
 
+def test_the_turns_of_a_kept_task_are_said_to_be_another_attempt_s(cluster, swarm):
+    cluster.table[f"{RUNS}/demo"] = run("Judging", agent("storage", phase="Merged"))
+    cluster.table[PODS] = (200, {"items": []})
+    page = {"entries": [entry("storage", 1)], "more": False, "ended": False, "kept": 1}
+    cluster.table[f"{READ}/transcript"] = ours(200, page)
+    code, out, err = swarm("logs", "demo", "storage")
+    assert (code, out.splitlines()[-1]) == (0, "stored storage")
+    assert err.splitlines() == [
+        "note: attempt 1 of the run did task storage, the present one has kept its work: these are its turns"
+    ]
+
+
 def test_of_the_integration_sandbox_only_the_agent_in_question_is_shown(cluster, swarm):
     cluster.table[f"{RUNS}/demo"] = run("Fixing", agent("plan", "planner"), agent("fix-1", "fixer"))
     cluster.table[PODS] = (200, {"items": [pod("integration")]})

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from swarmrun.api.status import AgentPhase, AgentStatus, Phase, SwarmRunStatus
+from swarmrun.api.status import AgentPhase, AgentStatus, Condition, Phase, SwarmRunStatus
 from swarmrun.controller import attend
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.happenings import Happening, happenings
@@ -134,6 +134,55 @@ def test_writes_keep_their_distance_and_the_last_status_comes_through(run_body: 
     attended(steps, kube, both)
     # The second look came too early to be written; the third shows what is so by then.
     assert [s.score for s in kube.written] == [1, 3]
+
+
+class Tells(Steps):
+    """A reconciler that shows one phase and reason after another, one look each."""
+
+    def __init__(self, *said: tuple[Phase, str]) -> None:
+        super().__init__(0)
+        self.said = list(said)
+
+    def reconcile(self, memory: Any, classes: Any) -> Outcome:
+        self.looks += 1
+        phase, reason = self.said[0]
+        again = 0.02 if len(self.said) > 1 else None
+        if len(self.said) > 1:
+            self.said.pop(0)
+        condition = Condition(type="Reconciling", status="True", reason=reason)
+        return Outcome(SwarmRunStatus(phase=phase, conditions=[condition]), again)
+
+
+def told(kube: Kube) -> list[str]:
+    conditions = [status.condition("Reconciling") for status in kube.written]
+    return [c.reason for c in conditions if c]
+
+
+def test_how_a_run_ends_and_what_it_first_waits_for_is_written_at_once(
+    run_body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attend, "WRITE_SECONDS", 60.0)
+    for said in (
+        [(Phase.PENDING, "Pending"), (Phase.FAILED, "QuotaExceeded")],
+        [(Phase.PENDING, "Pending"), (Phase.PENDING, "ImagePullBackOff"), (Phase.FAILED, "ImagePullFailed")],
+    ):
+        kube = Kube()
+        attended(Tells(*said), kube, lambda a: a.see_run(run_body()))
+        assert told(kube) == [reason for _, reason in said]
+
+
+def test_what_comes_and_goes_keeps_to_the_pace(run_body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attend, "WRITE_SECONDS", 60.0)
+    flapping = [(Phase.RUNNING, reason) for reason in ("WaitingForModel", "Running") * 8]
+    kube = Kube()
+    attended(Tells(*flapping), kube, lambda a: a.see_run(run_body()))
+    assert told(kube) == ["WaitingForModel"]
+    # A next phase is no news of that kind.
+    kube = Kube()
+    attended(
+        Tells((Phase.PENDING, "Pending"), (Phase.PLANNING, "Planning")), kube, lambda a: a.see_run(run_body())
+    )
+    assert told(kube) == ["Pending"]
 
 
 def test_a_refused_write_is_tried_again(run_body: Body) -> None:

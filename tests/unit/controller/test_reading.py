@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -232,6 +233,27 @@ def test_an_earlier_attempt_can_be_read(lab):
     lab.turn("storage", 1)
     lab.api.status["run"] = f"{UID}-2"
     assert len(lab.gets("/transcript?run=1").json()["entries"]) == 1
+
+
+def test_the_turns_of_a_task_that_a_rerun_kept_are_those_of_the_attempt_that_did_it(lab):
+    lab.turn("storage", 1)
+    lab.turn("storage", 2)
+    for attempt in (2, 3):
+        lab.store = open_store(f"{lab.artifacts}/runs/{UID}-{attempt}")
+        lab.turn("api", attempt)
+    agents = [{"task": "storage", "turns": 2}, {"task": "api", "turns": 1}, {"task": "tests", "turns": 0}]
+    lab.api.status |= {"run": f"{UID}-3", "agents": agents}
+    kept = lab.gets("/transcript?task=storage").json()
+    assert ([e["turn"] for e in kept["entries"]], kept["kept"]) == ([1, 2], 1)
+    last = kept["entries"][0]
+    rest = lab.gets(f"/transcript?task=storage&after={last['time']} {last['id']}").json()
+    assert ([e["turn"] for e in rest["entries"]], rest["kept"]) == ([2], 1)
+    # Done again, and not begun: of this attempt alone.
+    again = lab.gets("/transcript?task=api").json()
+    assert ([e["turn"] for e in again["entries"]], "kept" in again) == ([3], False)
+    assert lab.gets("/transcript?task=tests").json() == {"entries": [], "more": False, "ended": False}
+    shutil.rmtree(lab.path / f"artifacts/runs/{UID}-1")
+    assert reason(lab.gets("/transcript?task=storage")) == (404, "EarlierAttemptGone")
 
 
 # ---------------------------------------------------------------- artifacts

@@ -107,6 +107,36 @@ def test_what_the_class_does_not_allow_is_stalled_until_the_spec_changes(
     assert list(engine.states) == [RUN]
 
 
+def test_a_plan_that_cannot_hold_is_refused_before_anything_is_started(
+    reconciler: Reconciler, engine: Any, worlds: Any, run_body: Body, classes: dict[str, Any]
+) -> None:
+    one = {"title": "A", "instructions": "x", "acceptance": [{"description": "x"}]}
+    ring = [
+        {"id": "a", "dependsOn": ["b"], "ownedPaths": ["a"]} | one,
+        {"id": "b", "dependsOn": ["a"], "ownedPaths": ["b"]} | one,
+    ]
+    outcome = look(reconciler, Memory(run_body(plan={"tasks": ring}), SwarmRunStatus()), classes)
+    assert said(outcome.status, "Stalled")[:2] == ("True", "InvalidPlan")
+    assert "wait for each other in a ring" in said(outcome.status)[2]
+    assert not engine.states
+    assert not worlds.begun
+
+
+def test_while_a_run_begins_it_is_looked_at_soon_again_and_ever_less_often(
+    reconciler: Reconciler, engine: Any, run_body: Body, classes: dict[str, Any]
+) -> None:
+    memory = Memory(run_body(), SwarmRunStatus())
+    look(reconciler, memory, classes)
+    for waits in ("", "pod"):
+        engine.tell(report(Phase.PENDING, message=f"waits for {waits}", waiting_for=waits))
+        found = [look(reconciler, memory, classes).again or 0 for _ in range(20)]
+        assert found[0] == 0.3
+        assert found == sorted(found)
+        assert found[-1] == 1.0
+    engine.tell(report(Phase.RUNNING))
+    assert look(reconciler, memory, classes).again == 1.0
+
+
 def test_no_engine_is_said_and_nothing_of_the_status_is_lost(
     reconciler: Reconciler, engine: Any, run_body: Body, classes: dict[str, Any]
 ) -> None:
@@ -121,7 +151,7 @@ def test_no_engine_is_said_and_nothing_of_the_status_is_lost(
         assert said(outcome.status, "Reconciling")[:2] == ("True", "EngineUnreachable")
         assert (outcome.status.score, outcome.status.phase) == (61, "Running")
         assert outcome.again is not None
-    engine.broken = None
+    engine.broken = reconciler.answering.silence = None
     assert said(look(reconciler, memory, classes).status)[1] == "Running"
 
 
@@ -219,6 +249,7 @@ def test_a_word_that_did_not_come_through_is_said_again(
     with monkeypatch.context() as broken:
         broken.setattr(engine, "raise_orchestration_event", unreachable)
         assert said(look(reconciler, memory, classes).status)[1] == "EngineUnreachable"
+    reconciler.answering.silence = None
     status = look(reconciler, memory, classes).status
     assert [m["kind"] for _, m in engine.mail] == ["suspend"]
     assert (said(status)[1], status.observed_generation) == ("Pending", 2)

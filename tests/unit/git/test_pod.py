@@ -428,3 +428,18 @@ def test_the_pod_is_made_behind_its_policy_and_nobody_waits_for_it(repo):
     waiting = {"reason": "ErrImageNeverPull", "message": "not there"}
     api.objects[path]["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
     assert asked() == (InvalidResource, "ImageNotPresent")
+
+
+def test_a_young_pod_is_asked_often_and_an_old_one_seldom(repo, monkeypatch):
+    api = Api()
+    given = options("https://git.example.com/o/r")
+    remote = GitPodAccess(api, PLACE, given, NETWORK, repo, TOKEN, asyncio.run)  # type: ignore[arg-type]
+
+    def pause() -> float | None:
+        with pytest.raises(RemoteUnavailable) as refused:
+            remote.preflight("")
+        return refused.value.retry_after
+
+    assert [pause(), pause()] == [0.3, 0.3]
+    remote._made_at -= 6
+    assert pause() == 1.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from swarmrun.api.plan import Role
@@ -279,6 +282,47 @@ def test_a_sandbox_that_cannot_start_here_says_so(stage):
     assert (*ended(report), report.isolation) == (Phase.FAILED, "NoBubblewrap", "none")
 
 
+def test_a_refused_sandbox_is_told_while_the_repository_is_looked_at_and_nobody_is_asked(stage, coder):
+    stage.happy(coder("a"))
+    door = threading.Event()
+
+    def slow(given):
+        assert door.wait(10)
+        return
+
+    stage.before("preflight", slow)
+    stage.on("sandbox_ensure", Ensured(phase="Refused", reason="QuotaExceeded", message="exceeded quota"))
+    stage.start()
+    stage.until(lambda: stage.status().reason == "QuotaExceeded")
+    assert (stage.status().phase, stage.status().message) == (Phase.PENDING, "exceeded quota")
+    door.set()
+    assert ended(stage.report()) == (Phase.FAILED, "QuotaExceeded")
+    assert not stage.inputs("model_turn")
+
+
+def test_what_is_published_already_needs_no_sandbox(stage, coder):
+    stage.happy(coder("a"))
+    stage.on("preflight", Preflight(base_branch="main", base_commit="b", already_published="c" * 40))
+    stage.on("sandbox_ensure", Ensured(phase="Refused", reason="QuotaExceeded", message="exceeded quota"))
+    assert ended(stage.run()) == (Phase.SUCCEEDED, "AlreadyPublished")
+
+
+def test_a_sandbox_that_starts_is_looked_at_until_the_repository_was(stage, coder):
+    stage.happy(coder("a"))
+    looks = [0]
+
+    def starts(given):
+        looks[0] += given["task"] == "integration"
+        if given["task"] == "integration" and looks[0] < 4:
+            return Ensured(phase="Starting", reason="Pending")
+        return None
+
+    stage.before("sandbox_ensure", starts)
+    stage.before("preflight", lambda _: time.sleep(1.5))
+    assert ended(stage.run()) == (Phase.SUCCEEDED, "Published")
+    assert looks[0] >= 4
+
+
 # ---------------------------------------------------------------- tasks that fail
 
 
@@ -368,6 +412,46 @@ def test_what_a_fresh_attempt_cannot_mend_is_not_tried_again(stage, coder):
     report = stage.run()
     assert report.agent("a").status.attempts == 1
     assert report.message == "not in the result: a (failed: ModelRefused)"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Ensured(phase="Refused", reason="QuotaExceeded", message="exceeded quota: pods=2"),
+        Failed(reason="OperatorNotAllowed", kind="PermissionDenied", message="may not create pods"),
+    ],
+    ids=["by the API server", "for want of a right"],
+)
+def test_a_task_whose_sandbox_is_refused_for_good_ends_at_once_and_nothing_is_planned_anew(
+    stage, coder, refusal
+):
+    stage.happy(coder("a"), coder("b"), coder("c", "b"))
+    stage.before("sandbox_ensure", lambda g: refusal if g["task"] == "b" else None)
+    report = stage.run()
+    assert ended(report) == (Phase.FAILED, "Incomplete")
+    status = report.agent("b").status
+    assert (status.phase, status.reason, status.attempts) == (AgentPhase.FAILED, refusal.reason, 1)
+    assert refusal.message in status.message
+    assert len(stage.inputs("sandbox_ensure", task="b")) == 1
+    assert phase_of(report, "a") is AgentPhase.MERGED
+    assert phase_of(report, "c") is AgentPhase.SKIPPED
+    assert report.agent("plan").status.attempts == 1
+
+
+def test_a_task_whose_sandbox_was_lost_or_whose_set_up_failed_gets_a_fresh_attempt(stage, coder):
+    stage.happy(coder("a"))
+    stage.agent("coder/a/2", "write", "finish")
+    stage.before(
+        "sandbox_prepare",
+        lambda g: (
+            Failed(reason="SetupFailed", kind="SandboxRefused", message="pip: no answer")
+            if (g["task"], g["attempt"]) == ("a", 1)
+            else None
+        ),
+    )
+    report = stage.run()
+    assert ended(report) == (Phase.SUCCEEDED, "Published")
+    assert report.agent("a").status.attempts == 2
 
 
 def test_an_agent_orchestration_that_breaks_is_a_failed_attempt(stage, coder):

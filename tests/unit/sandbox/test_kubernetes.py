@@ -144,11 +144,12 @@ class Api:
         self.objects: dict[str, Any] = {}
         self.refuse: Exception | None = None
         self.requests: list[str] = []
+        self.events: list[Any] = []
 
     async def get(self, path: str, **_: str) -> Any:
         self.requests.append(f"GET {path}")
         if path.endswith("/events"):
-            return {"items": []}
+            return {"items": self.events}
         if path not in self.objects:
             raise NotFound(path)
         return self.objects[path]
@@ -248,6 +249,41 @@ def test_a_pod_that_disappeared_is_lost_for_who_made_it():
         assert lost.value.reason == "Deleted"
         await it.release(spec().id)
         assert (await it.ensure(spec())).phase == "Starting"
+
+    asyncio.run(go())
+
+
+UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
+
+
+def test_what_is_wrong_with_a_claim_is_told_at_once_and_not_asked_for_at_every_look():
+    async def go() -> None:
+        api = Api()
+        it = KubernetesProvider(api, PLACE, KEY, PodOptions("i", storage_class="none-such"), NETWORK)  # type: ignore[arg-type]
+        await it.ensure(spec())
+        (made,) = [body for body in api.objects.values() if body["kind"] == "Pod"]
+        scheduled = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": UNBOUND,
+        }
+        made["status"] = {"phase": "Pending", "conditions": [scheduled]}
+        assert (await it.ensure(spec())).reason == "Unschedulable"
+        before = len(api.requests)
+        for _ in range(5):
+            assert (await it.ensure(spec())).reason == "Unschedulable"
+        assert not [line for line in api.requests[before:] if "/events" in line]
+        said = 'storageclass.storage.k8s.io "none-such" not found'
+        api.events = [{"reason": "ProvisioningFailed", "message": said}]
+        it._events_at.clear()
+        state = await it.ensure(spec())
+        assert (state.phase, state.reason) == ("Refused", "StorageClassNotFound")
+        # Of one that has ended the Events tell the cause: that is never put off.
+        api.events = [{"reason": "Evicted", "message": "Usage of EmptyDir exceeds the limit"}]
+        ended = {"exitCode": 0, "startedAt": "2030-01-01T00:00:00Z", "finishedAt": "2030-01-01T01:00:00Z"}
+        made["status"] = {"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": ended}}]}
+        assert (await it.ensure(spec())).reason == "DiskFull"
 
     asyncio.run(go())
 

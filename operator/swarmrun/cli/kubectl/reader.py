@@ -40,7 +40,7 @@ class Reader:
         self._token = ("", 0.0)
 
     async def transcript(self, run: str, *, task: str = "", after: str = "", wait: int = 0) -> Json:
-        """`{entries, more, ended}`; see `controller.reading.server`."""
+        """`{entries, more, ended, kept}`; see `controller.reading.server`."""
         query = {"task": task, "after": after, "wait": str(wait) if wait else ""}
         return json.loads((await self._get(run, "/transcript", query)).body)
 

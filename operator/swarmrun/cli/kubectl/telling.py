@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-from swarmrun.agents.log import task_of
+from swarmrun.agents.log import kept_from, task_of
 from swarmrun.api.printable import printable
 from swarmrun.api.status import AgentPhase, SwarmRunStatus
 from swarmrun.cli.kubectl.cluster import Cluster, explained
@@ -138,6 +138,8 @@ class Telling:
         """New ones, page by page."""
         while True:
             page = await self._cluster.reader.transcript(self._run, task=self._task, after=self._after)
+            if (kept := page.get("kept", 0)) and not self._told:
+                _note(kept_from(self._task, kept))
             for entry in page["entries"]:
                 self._after = f"{entry['time']} {entry['id']}"
                 yield entry

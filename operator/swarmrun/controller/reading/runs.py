@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -52,6 +54,13 @@ class ReadRuns:
             raise NotFound(f"run {name} has not begun")
         instance = begun if attempt is None else instance_of(uid, attempt)
         return ReadRun(namespace, name, instance, status, self._store(name, instance))
+
+    def earlier(self, run: ReadRun) -> Iterator[ReadRun]:
+        """The attempts before this one of which anything is stored, the last first. Blocking."""
+        for attempt in range(int(run.instance.rpartition("-")[2]) - 1, 0, -1):
+            instance = instance_of(uid_of(run.instance), attempt)
+            with suppress(NotFound):
+                yield replace(run, instance=instance, store=self._store(run.name, instance))
 
     def _store(self, name: str, instance: str) -> Artifacts:
         url = f"{self._artifacts}/runs/{instance}"

@@ -2,11 +2,12 @@
 
 | path below `/v1/namespaces/<namespace>/swarmruns/<name>` | gives |
 | --- | --- |
-| `/transcript?task=&attempt=&after=&wait=` | JSON: `entries` (see `transcript.py`), `more`, `ended` |
+| `/transcript?task=&attempt=&after=&wait=` | JSON: `entries` (see `transcript.py`), `more`, `ended`, `kept` |
 | `/diff?task=&stat=` | text: a patch, or its summary |
 | `/artifacts/<key>` | a stored artifact of the kinds in `ARTIFACTS`, as it is |
 
-`run=<n>` names an earlier attempt of the run; `after` is `<time> <id>` of the last entry that is known, `wait` seconds
+`run=<n>` names an earlier attempt of the run. Without it the turns of a task that a rerun kept are those of the attempt
+that did it, and `kept` is its number. `after` is `<time> <id>` of the last entry that is known, `wait` seconds
 (at most `LONGEST_WAIT`) until there is one beyond it. An error is JSON: `{"error": {"reason", "message", "mend"}}`.
 """
 
@@ -24,6 +25,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from swarmrun.agents.log import kept_and_gone
 from swarmrun.api.reading import SERVED, TOKEN, VERSION, label
 from swarmrun.controller.reading import transcript
 from swarmrun.controller.reading.access import Gate
@@ -100,6 +102,9 @@ class ReadServer:
         task, attempt = asked.get("task", ""), _number(asked, "attempt")
         after = _place(asked.get("after", ""))
         ends = time.monotonic() + min(LONGEST_WAIT, _number(asked, "wait") or 0)
+        kept = 0
+        if task and "run" not in asked:
+            run, kept = await self._blocking(lambda: self._worked_in(run, task))
         while True:
             places = await self._blocking(
                 lambda: transcript.entries(run.store, task=task, attempt=attempt, after=after)
@@ -109,7 +114,8 @@ class ReadServer:
             await asyncio.sleep(LOOK_SECONDS)
         now, more = places[: transcript.MOST], len(places) > transcript.MOST
         found = await self._blocking(lambda: list(transcript.shown(run.store, now)))
-        return web.json_response({"entries": found, "more": more, "ended": run.status.phase.terminal})
+        said = {"entries": found, "more": more, "ended": run.status.phase.terminal}
+        return web.json_response(said | ({"kept": kept} if kept else {}))
 
     async def _diff(self, request: web.Request) -> web.Response:
         run, asked = await self._opened(request), request.query
@@ -139,6 +145,18 @@ class ReadServer:
         if who:
             log.info("%s reads %s/%s", who, namespace, name)
         return await self._runs.find(namespace, name, _number(request.query, "run"))
+
+    def _worked_in(self, run: ReadRun, task: str) -> tuple[ReadRun, int]:
+        """The attempt that did the task, and its number where that is an earlier one. Raises NotFound when its
+        turns are gone."""
+        agent = next((a for a in run.status.agents if a.task == task), None)
+        first = run.instance.endswith("-1")
+        if first or agent is None or not agent.turns or transcript.entries(run.store, task=task):
+            return run, 0
+        for earlier in self._runs.earlier(run):
+            if transcript.entries(earlier.store, task=task):
+                return earlier, int(earlier.instance.rpartition("-")[2])
+        raise kept_and_gone(run.name, task)
 
     async def _blocking(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -33,8 +34,10 @@ from swarmrun.ports import Published, PullRequest, RemoteState
 
 Json = dict[str, Any]
 
-STARTING = 1.0
-"""Seconds after which a Pod that is starting is asked again."""
+EARLY, STARTING = 0.3, 1.0
+"""Seconds after which a Pod that is starting is asked again: one that was made a moment ago, and later."""
+YOUNG = 5.0
+"""Seconds in which most Pods have started, or are told why they do not. A choice."""
 LONGEST = 3600.0
 """Seconds that one operation may take: a fetch and a push have 1800 each (git/remote.py)."""
 
@@ -113,6 +116,8 @@ class GitPodAccess:
         self._token = token
         self._run = run
         self._wire: GitPodWire | None = None
+        self._made_at = self._events_at = float("-inf")
+        """When this process made the Pod; from when on its Events may be asked for again."""
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------ protocol
@@ -206,13 +211,15 @@ class GitPodAccess:
                 pod = await self._api.get(f"{core}/pods/{name}")
         except NotFound:
             await self._create(core)
-            raise _starting(f"git Pod {name} was made") from None
+            self._made_at = time.monotonic()
+            raise self._starting(f"git Pod {name} was made") from None
         state = read_pod(pod)
         if state.phase == "Running":
             if not (pod["status"].get("containerStatuses") or [{}])[0].get("ready"):
-                raise _starting(f"git Pod {name} starts its server")
+                raise self._starting(f"git Pod {name} starts its server")
             return f"[{state.ip}]:{PORT}" if ":" in state.ip else f"{state.ip}:{PORT}"
-        if state.phase == "Starting" and state.look_at_events:
+        if state.phase == "Starting" and state.look_at_events and time.monotonic() > self._events_at:
+            self._events_at = time.monotonic() + STARTING
             found = await self._api.get(f"{core}/events", fieldSelector=f"involvedObject.name={name}")
             state = read_events(found.get("items") or []) or state
         if state.phase == "Refused":
@@ -224,7 +231,13 @@ class GitPodAccess:
             raise RemoteUnavailable(
                 f"git {state.message}; it is made again", reason="GitPodLost", retry_after=STARTING
             )
-        raise _starting(f"git Pod {name}: {state.reason} {state.message}".rstrip(), told=state.tells)
+        raise self._starting(f"git Pod {name}: {state.reason} {state.message}".rstrip(), told=state.tells)
+
+    def _starting(self, what: str, *, told: bool = False) -> RemoteUnavailable:
+        """`told`: the cluster says why it takes its time."""
+        young = time.monotonic() - self._made_at < YOUNG
+        reason = "GitPodWaiting" if told else "GitPodStarting"
+        return RemoteUnavailable(what, reason=reason, retry_after=EARLY if young else STARTING)
 
     async def _create(self, core: str) -> None:
         policies = f"/apis/networking.k8s.io/v1/namespaces/{self._place.namespace}/networkpolicies"
@@ -244,8 +257,3 @@ class GitPodAccess:
             except (PermissionDenied, InvalidResource) as exc:
                 exc.mend = exc.mend or mend_of(exc.reason)
                 raise
-
-
-def _starting(what: str, *, told: bool = False) -> RemoteUnavailable:
-    """`told`: the cluster says why it takes its time."""
-    return RemoteUnavailable(what, reason="GitPodWaiting" if told else "GitPodStarting", retry_after=STARTING)

@@ -51,7 +51,10 @@ ANSWERS_WITHIN = 60.0
 """Seconds from a container's start until its server must answer the brain (arbitrary)."""
 EVENTS_AFTER = 2.5
 """Seconds after its making from which a Pod that has not started is asked for its Events: earlier there are none
-that matter (a missing volume source is told after 3), and most Pods run by then."""
+that matter (a missing volume source is told after 3), and most Pods run by then. Not so of a Pod that waits for its
+volume: what is wrong with a claim is told at once."""
+EVENTS_APART = 1.0
+"""Seconds between two questions for Events. A choice."""
 
 
 @dataclass
@@ -93,6 +96,8 @@ class KubernetesProvider:
         self._network = network
         self._core = f"/api/v1/namespaces/{place.namespace}"
         self._made: dict[str, float] = {}
+        self._events_at: dict[str, float] = {}
+        """From when on Events of a sandbox's Pod may be asked for again."""
         self._once: set[str] = set()
         self._seen: dict[str, _Seen] = {}
 
@@ -131,6 +136,7 @@ class KubernetesProvider:
             await seen.client.close()
         await self._api.delete(self._path(sandbox_id))
         self._made.pop(sandbox_id, None)
+        self._events_at.pop(sandbox_id, None)
 
     async def release_run(self, run: str) -> None:
         """Deletes the run's Pods, its git Pod too (which is made again where it is still needed)."""
@@ -141,6 +147,7 @@ class KubernetesProvider:
         place = RunPlace(self._place.namespace, run, self._place.name)
         await self._api.delete(f"{self._core}/pods", labelSelector=names.selector(place))
         self._made.clear()
+        self._events_at.clear()
 
     # ------------------------------------------------------------ making
 
@@ -192,8 +199,11 @@ class KubernetesProvider:
                 return PodState("Lost", "Deleted", f"Pod {name} of sandbox {sandbox_id} is gone")
             raise
         state = read_pod(pod)
-        young = time.monotonic() - self._made.get(sandbox_id, -EVENTS_AFTER) < EVENTS_AFTER
-        if state.look_at_events and not young:
+        now = time.monotonic()
+        young = now - self._made.get(sandbox_id, -EVENTS_AFTER) < EVENTS_AFTER and not state.tells
+        asked = now < self._events_at.get(sandbox_id, 0.0)
+        if state.look_at_events and not (state.phase == "Starting" and (young or asked)):
+            self._events_at[sandbox_id] = now + EVENTS_APART
             about = [name, manifest.claim_name(name)] if self._options.storage_class else [name]
             for involved in about:
                 found = await self._api.get(
