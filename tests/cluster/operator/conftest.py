@@ -36,7 +36,7 @@ class Kubectl:
 
     def __call__(self, *args: str, given: str | None = None, ok: bool = True) -> str:
         done = subprocess.run(
-            ["kubectl", "-n", self.namespace, *args], input=given, capture_output=True, text=True, timeout=180
+            ["kubectl", "-n", self.namespace, *args], input=given, capture_output=True, text=True, timeout=360
         )
         if ok:
             assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -79,6 +80,8 @@ class Guarded(server._Handler):
 server._Handler = Guarded
 server.CassetteServer("/cassette/cassette.yaml", host="0.0.0.0", port=8765).serve_forever()
 """
+
+PRINTED = r"""\1'echo "$PLANTED"; \2'}"""
 
 
 def made(kind: str = "") -> str:
@@ -196,7 +199,12 @@ def model_server() -> list[Json]:
         "containers": [container],
         "volumes": [{"name": "tape", "configMap": {"name": "cassette", "items": tape}}],
     }
-    data = {"cassette.yaml": (DEMO / "cassette.yaml").read_text(), **files}
+    # Agents print what is planted: nobody else in a sandbox can write to its log.
+    text, count = re.subn(
+        r"(exec, arguments: {command: )(python3 [^}]*)}", PRINTED, (DEMO / "cassette.yaml").read_text()
+    )
+    assert count
+    data = {"cassette.yaml": text, **files}
     named = {"metadata": {"name": "cassette", "labels": {"app": "cassette"}}, "apiVersion": "v1"}
     service = {"selector": {"app": "cassette"}, "ports": [{"port": 8765}]}
     return [
@@ -290,9 +298,10 @@ class Watch(threading.Thread):
                 self._search.archive(f"{kind}: files", tar)
         if name not in self._planted:
             self._planted.add(name)
-            file = {"sandbox": "", "git Pod": "/work/planted"}.get(kind, f"{STATE}/planted")
             word = self._values["planted"]
-            self.exec(name, f"echo {word} > /proc/1/fd/1; {f'echo {word} > {file}' if file else ''}")
+            if kind != "sandbox":  # there the run's own set-up and agents do it
+                file = "/work/planted" if kind == "git Pod" else f"{STATE}/planted"
+                self.exec(name, f"echo {word} > /proc/1/fd/1; echo {word} > {file}")
             if kind == "operator":
                 self._search.know(
                     "operator's token", self.exec(name, "cat /run/secrets/kubernetes.io/serviceaccount/token")
