@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from swarmrun.controller.observe import Seen
 from swarmrun.controller.wanted import Mail, Said
-from swarmrun.orchestration.desk import broken
+from swarmrun.orchestration.ends import broken
 from swarmrun.orchestration.stand import LiveAgent
 
 

@@ -65,7 +65,7 @@ def merge(board: Board, batch: list[Item]) -> Work[None]:
         # A fresh attempt starts from what the branch conflicts with.
         yield from again_or_failed(board, item, "parked", "Parked", landed.reason, landed.refused)
     desk.kept = {}
-    desk.ended = {i: e for i, e in desk.ended.items() if not merging.is_integrator(desk, i)}
+    desk.agents.ended = {i: e for i, e in desk.agents.ended.items() if not merging.is_integrator(desk, i)}
     desk.show(Phase.RUNNING)
 
 
@@ -131,7 +131,7 @@ def check(board: Board, steps: list[Step], last: int) -> Work[BatchChecked]:
     done: BatchChecked = yield from desk.once(
         f"batch {commit} {len(unmerged)}",
         BatchChecked,
-        desk.in_box(
+        desk.box.perform(
             BATCH_GATES,
             lambda box: BatchGates(**box.model_dump(), commit=commit, unmerged=len(unmerged)),
             commit,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from swarmrun.api.status import Judgement, Phase
 from swarmrun.orchestration import budget
-from swarmrun.orchestration.desk import INTEGRATION, Desk, RunEnded
+from swarmrun.orchestration.box import INTEGRATION
+from swarmrun.orchestration.desk import Desk
+from swarmrun.orchestration.ends import RunEnded
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
 from swarmrun.orchestration.stand import Verdict
@@ -86,7 +88,7 @@ def prove(desk: Desk, number: int, commit: str) -> Work[GatesRun]:
     gates: GatesRun = yield from desk.once(
         f"gates {number} {commit}",
         GatesRun,
-        desk.in_box(
+        desk.box.perform(
             GATES,
             lambda box: RunGates(**box.model_dump(), commit=commit, round=number, plan=desk.plan_key),
             commit,
@@ -172,16 +174,16 @@ def record(desk: Desk, done: Round) -> None:
 def fix(desk: Desk, number: int, commit: str, evidence: str, why: str) -> Work[str | None]:
     """The fixer works in place on the integration sandbox. None: the round closed nothing."""
     desk.show(Phase.FIXING, f"round {number}: {why}")
-    if not desk.begun(f"fix-{number}", 1):
-        yield from desk.open_box(commit, setup=True)
+    if not desk.agents.begun(f"fix-{number}", 1):
+        yield from desk.box.open(commit, setup=True)
     allowance = desk.left_for_helpers()
-    result: AgentResult = yield from desk.agent(
+    result: AgentResult = yield from desk.agents.work(
         AgentInput(
             run=desk.given.run,
             role="fixer",
             task=f"fix-{number}",
             brief=Brief(plan=desk.plan_key, evidence=evidence, base=commit),
-            box=desk.box,
+            box=desk.box.ref,
             branch=INTEGRATION,
             max_turns=FIXER_TURNS,
             tokens=allowance.tokens,
@@ -191,7 +193,7 @@ def fix(desk: Desk, number: int, commit: str, evidence: str, why: str) -> Work[s
             guards=desk.given.guards,
         )
     )
-    desk.lent(result)
+    desk.box.lent(result)
     if result.status != "Finished" or not result.commit or result.commit == commit:
         desk.note(f"fix round {number} closed nothing: {result.reason} {result.message}".strip())
         return None

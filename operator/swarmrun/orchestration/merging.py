@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from swarmrun.api.status import MergedFile, MergeHow, MergeStatus
-from swarmrun.orchestration.desk import INTEGRATION, Desk
+from swarmrun.orchestration.box import INTEGRATION
+from swarmrun.orchestration.desk import Desk
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
 from swarmrun.orchestration.perform import told
@@ -60,7 +61,7 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
         )
         return Landed(commit=merged.commit, combined=merged.combined)
     outcome = yield from integrate(desk, task_id, head, attempt, merged)
-    desk.lent(outcome)
+    desk.box.lent(outcome)
     if outcome.status == "Finished" and outcome.commit:
         left = [MergedFile(path=p, how=MergeHow.INTEGRATOR) for p in merged.conflicts]
         note(
@@ -79,10 +80,10 @@ def merge_one(desk: Desk, task_id: str, head: str, attempt: int) -> Work[Landed]
 
 
 def integrate(desk: Desk, task_id: str, head: str, attempt: int, merged: Merged) -> Work[AgentResult]:
-    if not desk.begun(f"integrate-{task_id}", attempt):
-        yield from desk.open_box(desk.integration, setup=True)
+    if not desk.agents.begun(f"integrate-{task_id}", attempt):
+        yield from desk.box.open(desk.integration, setup=True)
     allowance = desk.left_for_helpers()
-    result: AgentResult = yield from desk.agent(
+    result: AgentResult = yield from desk.agents.work(
         AgentInput(
             run=desk.given.run,
             role="integrator",
@@ -96,7 +97,7 @@ def integrate(desk: Desk, task_id: str, head: str, attempt: int, merged: Merged)
                 theirs=head,
                 other=task_id,
             ),
-            box=desk.box,
+            box=desk.box.ref,
             branch=INTEGRATION,
             setup=True,
             max_turns=INTEGRATOR_TURNS,

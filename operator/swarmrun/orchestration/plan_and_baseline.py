@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from swarmrun.api.status import Phase
-from swarmrun.orchestration.desk import INTEGRATION, Desk, RunEnded
+from swarmrun.orchestration.box import INTEGRATION
+from swarmrun.orchestration.desk import Desk
+from swarmrun.orchestration.ends import RunEnded
 from swarmrun.orchestration.flow import Work, beside
 from swarmrun.orchestration.inputs import AgentInput, AgentResult
 from swarmrun.steps import (
@@ -37,7 +39,7 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
     else:
         if "baseline" not in desk.kept:
             # Beside a set-up that has a network of its own no planner reads: then set-up comes first.
-            yield from desk.open_box(desk.preflight.base_commit, setup=desk.given.setup_only)
+            yield from desk.box.open(desk.preflight.base_commit, setup=desk.given.setup_only)
         accepted, _ = yield from beside(plan(desk), baseline(desk))
     for round_number in range(1, ROUNDS + 1):
         take(desk, accepted)
@@ -54,8 +56,8 @@ def phase(desk: Desk) -> Work[AcceptedPlan]:
         accepted = yield from plan(desk, evidence=evidence)
     if desk.preflight.empty and desk.given.setup_only:
         # The step left set-up out; what fails in it is to be known before anybody works.
-        yield from desk.give_box_back()
-        yield from desk.open_box(desk.integration, setup=True)
+        yield from desk.box.give_back()
+        yield from desk.box.open(desk.integration, setup=True)
     if desk.given.plan_approval:
         yield from desk.approval("plan", accepted.status.hash)
     return accepted
@@ -68,7 +70,7 @@ def take(desk: Desk, accepted: AcceptedPlan) -> None:
 
 def scaffold(desk: Desk, plan_key: str) -> Work[Scaffolded]:
     base = desk.preflight.base_commit
-    done: Scaffolded = yield from desk.in_box(
+    done: Scaffolded = yield from desk.box.perform(
         SCAFFOLD,
         lambda box: Scaffold(**box.model_dump(), plan=plan_key, base=base),
         base,
@@ -83,7 +85,7 @@ def baseline(desk: Desk) -> Work[None]:
     done: BaselineDone = yield from desk.once(
         "baseline",
         BaselineDone,
-        desk.in_box(BASELINE, lambda box: Baseline(**box.model_dump(), commit=base), base),
+        desk.box.perform(BASELINE, lambda box: Baseline(**box.model_dump(), commit=base), base),
     )
     desk.report.gates = done.gates
 
@@ -104,10 +106,10 @@ def plan(desk: Desk, *, evidence: str = "") -> Work[AcceptedPlan]:
 def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
     """One attempt of the planner; at a re-plan `kept` names the tasks that stay as they are."""
     blank, attempt = desk.preflight.empty and not kept, desk.planners + 1
-    if not blank and not desk.begun("plan", attempt):
-        yield from desk.open_box(desk.integration, setup=desk.given.setup_only)
+    if not blank and not desk.agents.begun("plan", attempt):
+        yield from desk.box.open(desk.integration, setup=desk.given.setup_only)
     allowance = desk.left_for_helpers()
-    result: AgentResult = yield from desk.agent(
+    result: AgentResult = yield from desk.agents.work(
         AgentInput(
             run=desk.given.run,
             role="planner",
@@ -120,9 +122,9 @@ def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
                 empty=blank,
                 kept=kept,
             ),
-            box=None if blank else desk.box,
+            box=None if blank else desk.box.ref,
             # Later the sandbox may hold anything, a refused scaffold too: the commit is loaded first.
-            ready=desk.box_ready and attempt == 1,
+            ready=desk.box.ready and attempt == 1,
             branch=INTEGRATION,
             max_turns=PLANNER_TURNS_EMPTY if blank else PLANNER_TURNS,
             tokens=allowance.tokens,
@@ -133,5 +135,5 @@ def planner(desk: Desk, *, evidence: str, kept: list[str]) -> Work[AgentResult]:
         )
     )
     desk.planners = attempt
-    desk.lent(result)
+    desk.box.lent(result)
     return result

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from swarmrun.api.status import Phase
-from swarmrun.orchestration.desk import Desk, RunEnded
+from swarmrun.orchestration.desk import Desk
+from swarmrun.orchestration.ends import RunEnded
 from swarmrun.orchestration.flow import Work
 from swarmrun.orchestration.stand import Verdict
 from swarmrun.orchestration.work import Board

@@ -10,7 +10,8 @@ from durabletask import task
 from swarmrun.api.status import AgentPhase, Phase
 from swarmrun.observability.previews import previewed
 from swarmrun.orchestration import judge_and_fix, plan_and_baseline, publish, rerun, unreadable, work
-from swarmrun.orchestration.desk import Desk, RunEnded
+from swarmrun.orchestration.desk import Desk
+from swarmrun.orchestration.ends import RunEnded
 from swarmrun.orchestration.flow import Orchestration, Work, beside, drive
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.mail import Stopped
@@ -45,8 +46,8 @@ def run(ctx: task.OrchestrationContext, given: Any) -> Orchestration[dict[str, A
         cancelled = stop.reason == "Cancelled"
         end = RunEnded(Phase.CANCELLED if cancelled else Phase.FAILED, stop.reason, stop.message)
     yield from wind_down(desk, end)
-    if desk.warming is not None and not desk.warming.is_complete:
-        yield desk.warming  # or its Pod would come after those of the run were removed
+    if desk.box.warming is not None and not desk.box.warming.is_complete:
+        yield desk.box.warming  # or its Pod would come after those of the run were removed
     yield task.when_any([begin(ctx, RELEASE, Release(run=desk.given.run))])
     report = desk.report
     report.reason, report.finished_at = end.reason, desk.now()
@@ -118,7 +119,7 @@ def look(desk: Desk) -> Work[None]:
         looked.append((yield from desk.must(PREFLIGHT, asked)))
 
     # In vain where the preflight ends the run; else the two Pods start side by side.
-    yield from beside(preflight(), desk.warm_box(lambda: bool(looked)))
+    yield from beside(preflight(), desk.box.warm(lambda: bool(looked)))
     (found,) = looked
     desk.preflight = found
     desk.integration = desk.integration or found.base_commit
@@ -131,31 +132,31 @@ def look(desk: Desk) -> Work[None]:
             "AlreadyPublished",
             f"branch {desk.given.branch} already holds the result of this very goal",
         )
-    if desk.box_refused is not None:
-        raise desk.box_refused  # before anything is paid
+    if desk.box.refused is not None:
+        raise desk.box.refused  # before anything is paid
 
 
 def wind_down(desk: Desk, end: RunEnded) -> Orchestration[None]:
     """Agents that still work are told to stop and waited for, but not for ever. Every branch is kept."""
-    if not desk.live:
+    if not desk.agents.live:
         return
-    desk.show(desk.report.phase, f"{end.reason}: waits for {len(desk.live)} agents to stop")
+    desk.show(desk.report.phase, f"{end.reason}: waits for {len(desk.agents.live)} agents to stop")
     desk.publish_status()
-    for instance in desk.live:
-        desk.tell(instance, kind="cancel", reason=end.reason, message=end.message)
+    for instance in desk.agents.live:
+        desk.agents.tell(instance, kind="cancel", reason=end.reason, message=end.message)
     patience = desk.ctx.create_timer(GRACE)
     while not patience.is_complete:
-        at_work = [i for i in desk.live if not desk.is_over(i)]
+        at_work = [i for i in desk.agents.live if not desk.agents.is_over(i)]
         if not at_work:
             break
-        children = [w.child for i, w in desk.live.items() if i in at_work and w.child is not None]
+        children = [w.child for i, w in desk.agents.live.items() if i in at_work and w.child is not None]
         yield task.when_any([desk.mail.wait, patience, *children])
         desk.mail.take()
-    for instance in list(desk.live):
+    for instance in list(desk.agents.live):
         record = next(r for r in desk.report.agents if r.instance == instance)
-        if desk.is_over(instance):
-            desk.note_end(record, desk.end_of(instance))
-        del desk.live[instance]
+        if desk.agents.is_over(instance):
+            desk.agents.note_end(record, desk.agents.end_of(instance))
+        del desk.agents.live[instance]
         record.finished_at = desk.now()
         if record.status.phase is not AgentPhase.FINISHED:
             record.status.phase = AgentPhase.CANCELLED

@@ -130,7 +130,7 @@ def start_ready(board: Board) -> None:
 def attempt(board: Board, item: Item) -> Work[None]:
     desk, ref = board.desk, item.ref
     box = BoxRef(run=desk.given.run, task=ref.id, attempt=item.attempt)
-    result: AgentResult = yield from desk.agent(
+    result: AgentResult = yield from desk.agents.work(
         AgentInput(
             run=desk.given.run,
             role=ref.role.value,
@@ -144,7 +144,7 @@ def attempt(board: Board, item: Item) -> Work[None]:
             ),
             box=box,
             branch=branch_of(desk, ref.id),
-            clone_of=desk.box.id if desk.box_ready and board.merge is None else "",
+            clone_of=desk.box.ref.id if desk.box.ready and board.merge is None else "",
             max_turns=desk.given.turns,
             tokens=item.allowance.tokens,
             cost=item.allowance.cost,
@@ -171,13 +171,13 @@ def attempt(board: Board, item: Item) -> Work[None]:
             desk.record(ref.id, ref.role.value).status.phase = AgentPhase.MERGED
         else:
             item.state = "finished"
-        desk.ended.pop(desk.instance(ref.id, item.attempt), None)
+        desk.agents.ended.pop(desk.agents.instance(ref.id, item.attempt), None)
         return
     item.final = result.final
     yield from again_or_failed(
         board, item, "failed", result.reason, f"{result.reason}: {result.message}", result.refused
     )
-    desk.ended.pop(desk.instance(ref.id, item.attempt), None)
+    desk.agents.ended.pop(desk.agents.instance(ref.id, item.attempt), None)
 
 
 # ---------------------------------------------------------------- contracts and re-plans
@@ -212,9 +212,9 @@ def amend(board: Board, item: Item, issue: ContractIssue) -> Work[None]:
         if desk.report.plan:
             desk.report.plan.artifact = amended.plan
         for other in board.items.values():
-            instance = desk.instance(other.ref.id, other.attempt)
-            if instance in desk.live and issue.contract in [*other.ref.uses, *other.ref.provides]:
-                desk.tell(instance, kind="news", id=f"amendment-{number}", text=amended.news)
+            instance = desk.agents.instance(other.ref.id, other.attempt)
+            if instance in desk.agents.live and issue.contract in [*other.ref.uses, *other.ref.provides]:
+                desk.agents.tell(instance, kind="news", id=f"amendment-{number}", text=amended.news)
                 told.append(other.ref.id)
     hearers = f", told to {', '.join(told)}" if told else ""
     desk.note(f"contract {issue.contract}: {amended.outcome} change by {item.ref.id}{hearers}")

@@ -376,7 +376,7 @@ def test_another_engine_is_refused_before_anything_is_touched(release: DtsReleas
         return {*release.kubectl("get", "deploy,pods,pvc,pdb,roles", "-o", "name").split()}
 
     before = there()
-    with pytest.raises(AssertionError, match="-engine.* field is immutable"):
+    with pytest.raises(AssertionError, match=r"-engine.* field is immutable"):
         release.upgrade(engine__type="embedded")
     release.upgrade(engine__type="dts")
     assert there() == before
