@@ -47,7 +47,7 @@ def pod_hands(settings: OperatorSettings, bridge: Bridge) -> Hands:
     from swarmrun.kube.pods import Pods
     from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
 
-    api = KubeApi()
+    api = KubeApi(own_rights=True)
     seen = Pods(api, settings.namespaces)
     key = master_key(settings)
     options = PodOptions(

@@ -22,6 +22,7 @@ from swarmrun.errors import (
     RemoteUnavailable,
     SwarmRunError,
 )
+from swarmrun.kube.mends import mend_of
 from swarmrun.observability.metrics import KUBERNETES_REQUESTS
 
 Json = dict[str, Any]
@@ -46,12 +47,18 @@ class Answer:
 class KubeApi:
     """One cluster. Bound to the event loop of its first request; `close` ends its connections.
 
+    `own_rights`: what is asked is what the operator's chart grants, so that an answer which denies it is an outage.
+    An API server that was just started denies everything until it has read the roles (seen on 1.35: two seconds); a
+    right that is truly missing is said meanwhile, and work goes on when it is there.
+
     Every call raises RemoteUnavailable (`ApiServerUnavailable`), PermissionDenied, NotFound, Conflict (reason
     `AlreadyExists` when the name is taken) or InvalidResource. Messages are the API server's own.
     """
 
-    def __init__(self, *, kubeconfig: str | None = None, context: str | None = None) -> None:
-        self._kubeconfig, self._context = kubeconfig, context
+    def __init__(
+        self, *, kubeconfig: str | None = None, context: str | None = None, own_rights: bool = False
+    ) -> None:
+        self._kubeconfig, self._context, self._own_rights = kubeconfig, context, own_rights
         self._client: Any = None
         self._opening = asyncio.Lock()
 
@@ -74,7 +81,8 @@ class KubeApi:
         answer = await self._send("GET", path, query=query, headers={"Accept": "*/*"}, timeout=None)
         try:
             if answer.status >= 300:
-                raise refusal(answer.status, (await answer.read()).decode("utf-8", "replace"), f"GET {path}")
+                text = (await answer.read()).decode("utf-8", "replace")
+                raise self._refusal(answer.status, text, f"GET {path}")
             rest = b""
             async for chunk in answer.response.content.iter_any():
                 *whole, rest = (rest + chunk).split(b"\n")
@@ -97,7 +105,7 @@ class KubeApi:
             event = json.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
-                raise refusal(int(status.get("code") or 500), json.dumps(status), f"watch {path}")
+                raise self._refusal(int(status.get("code") or 500), json.dumps(status), f"watch {path}")
             yield event
 
     async def create(self, path: str, body: Json) -> Json:
@@ -174,8 +182,16 @@ class KubeApi:
         except _network() as exc:
             raise _silent(method, path, exc) from exc
         if answer.status >= 300:
-            raise refusal(answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", ""))
+            raise self._refusal(
+                answer.status, text, f"{method} {path}", answer.headers.get("Retry-After", "")
+            )
         return json.loads(text) if text else {}
+
+    def _refusal(self, status: int, text: str, what: str, retry_after: str = "") -> SwarmRunError:
+        exc = refusal(status, text, what, retry_after)
+        if self._own_rights and isinstance(exc, PermissionDenied) and exc.reason in NO_RIGHT:
+            return RemoteUnavailable(exc.message, reason=exc.reason, mend=mend_of(exc.reason))
+        return exc
 
     async def _send(
         self,
@@ -210,6 +226,12 @@ class KubeApi:
             raise _silent(method, path, exc) from exc
         finally:
             KUBERNETES_REQUESTS.labels(verb, resource, str(code)).inc()
+
+
+NO_RIGHT = ("OperatorNotAllowed", "Unauthorized")
+"""Reasons of an answer that denies who asks, not what is asked."""
+_NOT_YET = "not yet ready to handle request"
+"""What admission says, as Forbidden, in an API server that was just started."""
 
 
 def _network() -> tuple[type[BaseException], ...]:
@@ -257,10 +279,10 @@ def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRu
         return NotFound(message)
     if status == 409 and reason == "AlreadyExists":
         return Conflict(message, reason=reason)
-    if status in (409, 429) or status >= 500:
+    if status in (409, 429) or status >= 500 or (status == 403 and _NOT_YET in message):
         # 409 Conflict: somebody changed it meanwhile; a quota's bookkeeping gives it when many Pods are made.
         return RemoteUnavailable(
-            f"{what}: {message}", retry_after=wait, reason="ApiServerUnavailable" if status != 409 else reason
+            f"{what}: {message}", retry_after=wait, reason=reason if status == 409 else "ApiServerUnavailable"
         )
     if status in (401, 403):
         return PermissionDenied(

@@ -77,6 +77,30 @@ def test_every_kind_of_answer_has_its_error():
     assert refusal(401, "", "x").reason == "Unauthorized"
 
 
+def test_an_api_server_whose_admission_is_not_ready_is_an_outage():
+    said = refusal(403, status(403, 'pods "x" is forbidden: not yet ready to handle request'), "POST /x")
+    assert (said.retryable, said.reason) == (True, "ApiServerUnavailable")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "reason"),
+    [
+        (403, 'User "a" cannot get resource "pods" in API group ""', "OperatorNotAllowed"),
+        (401, "Unauthorized", "Unauthorized"),
+    ],
+)
+def test_a_right_of_its_own_that_is_denied_is_waited_for_and_anybody_s_else_is_an_answer(
+    code, message, reason
+):
+    """An API server that was just started has not read the roles yet."""
+    answer = code, status(code, message), "GET /x"
+    own, others = KubeApi(own_rights=True)._refusal(*answer), KubeApi()._refusal(*answer)
+    assert (own.retryable, own.reason) == (True, reason)
+    assert (others.retryable, others.reason) == (False, reason)
+    denied = KubeApi(own_rights=True)._refusal(403, status(403, "exceeded quota: q"), "POST /x")
+    assert (denied.retryable, denied.reason) == (False, "QuotaExceeded")
+
+
 def test_an_api_server_that_is_not_there_is_an_outage(tmp_path):
     import asyncio
 
