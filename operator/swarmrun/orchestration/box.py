@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from durabletask import task
 
 from swarmrun.api.status import Phase
 from swarmrun.orchestration.ends import RunEnded
 from swarmrun.orchestration.flow import Flow, Race, Work
+from swarmrun.orchestration.ground import Ground
 from swarmrun.orchestration.inputs import AgentResult
 from swarmrun.orchestration.perform import begin, read
 from swarmrun.orchestration.sandboxes import OUTGROWN, SandboxFailed, provide, until_next
@@ -30,9 +31,6 @@ from swarmrun.steps import (
     StepModel,
 )
 
-if TYPE_CHECKING:
-    from swarmrun.orchestration.desk import Desk
-
 INTEGRATION = "integration"
 """Its task's name."""
 MAX_LOSSES = 3
@@ -40,9 +38,9 @@ MAX_LOSSES = 3
 
 
 class IntegrationBox:
-    def __init__(self, desk: Desk, stand: Stand) -> None:
-        self._desk = desk
-        self.ref = stand.box or BoxRef(run=desk.given.run, task=INTEGRATION)
+    def __init__(self, ground: Ground, stand: Stand) -> None:
+        self._ground = ground
+        self.ref = stand.box or BoxRef(run=ground.given.run, task=INTEGRATION)
         self.ready = stand.box_ready
         self.warming: task.Task[Any] | None = None
         """The last of the first looks at it, the first of which makes it."""
@@ -52,41 +50,41 @@ class IntegrationBox:
     def warm(self, enough: Callable[[], bool]) -> Work[None]:
         """Lets it begin to start, and looks at it until that is `enough`. A refusal is told at once; the run ends of it
         (`refused`) after what the repository says: it may hold the result already."""
-        yield from self._desk.not_suspended()
+        yield from self._ground.not_suspended()
         for look in count():
-            self.warming = begin(self._desk.ctx, ENSURE, Ensure(**self.ref.model_dump(), setup="ahead"))
+            self.warming = begin(self._ground.ctx, ENSURE, Ensure(**self.ref.model_dump(), setup="ahead"))
             yield self.warming
             found: Ensured | None = read(ENSURE, self.warming).ok
             if found is None or enough():
                 return
-            self._desk.waits.pop(ENSURE.name, None)
+            self._ground.waits.pop(ENSURE.name, None)
             if found.phase == "Refused" or found.tells:
-                self._desk.waits[ENSURE.name] = Wait(found.message, POD, found.reason)
+                self._ground.waits[ENSURE.name] = Wait(found.message, POD, found.reason)
             if found.phase == "Refused":
                 self.refused = SandboxFailed(
                     found.reason or "SandboxRefused", found.message, found.isolation, final=True
                 )
             if found.phase != "Starting":
                 return
-            yield Race([Flow(_passes(self._desk.ctx.create_timer(until_next(look))))], enough)
+            yield Race([Flow(_passes(self._ground.ctx.create_timer(until_next(look))))], enough)
 
     def open(self, commit: str, *, setup: bool) -> Work[None]:
         """Makes sure that it runs; what it holds is loaded by each step itself."""
-        yield from self._desk.not_suspended()
+        yield from self._ground.not_suspended()
         if self.ready:
             return
         provided = yield from provide(
-            self._desk.ctx,
+            self._ground.ctx,
             self.ref,
             commit=commit,
             branch=INTEGRATION,
             setup=setup,
-            on_wait=self._desk.on_wait,
+            on_wait=self._ground.on_wait,
         )
         for step in (ENSURE, PREPARE):
-            self._desk.waits.pop(step.name, None)
+            self._ground.waits.pop(step.name, None)
         self.ref, self.ready = provided.box, True
-        self._desk.report.isolation = provided.isolation or self._desk.report.isolation
+        self._ground.report.isolation = provided.isolation or self._ground.report.isolation
 
     def perform(
         self, step: Step[Any], given: Callable[[BoxRef], StepModel], commit: str, *, setup: bool = True
@@ -96,11 +94,11 @@ class IntegrationBox:
         cause = said = ""
         while losses < MAX_LOSSES:
             yield from self.open(commit, setup=setup)
-            result: Result[Any] = yield from self._desk.perform(step, given(self.ref))
+            result: Result[Any] = yield from self._ground.perform(step, given(self.ref))
             if result.failed is None:
                 return result.ok
             if not result.failed.lost:
-                self._desk.fail(result.failed)
+                self._ground.fail(result.failed)
             self.lost()
             losses += result.failed.reason != GONE
             cause, said = result.failed.reason, result.failed.message
@@ -114,10 +112,10 @@ class IntegrationBox:
     def give_back(self) -> Work[None]:
         """The next step in it gets a fresh one."""
         if self.ready:
-            yield from self._desk.perform(
+            yield from self._ground.perform(
                 RELEASE,
                 Release(
-                    run=self._desk.given.run, task=self.ref.task, attempt=1, generation=self.ref.generation
+                    run=self._ground.given.run, task=self.ref.task, attempt=1, generation=self.ref.generation
                 ),
             )
             self.lost()

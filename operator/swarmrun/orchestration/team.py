@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from durabletask import task
 
@@ -13,14 +13,12 @@ from swarmrun.orchestration import budget
 from swarmrun.orchestration.agent import NAME as AGENT
 from swarmrun.orchestration.ends import broken, outcome, told_end
 from swarmrun.orchestration.flow import Until, Work
+from swarmrun.orchestration.ground import Ground
 from swarmrun.orchestration.inputs import AgentInput, AgentResult, add_usage
 from swarmrun.orchestration.mail import EVENT
 from swarmrun.orchestration.previews import of_agent
 from swarmrun.orchestration.stand import EndedAgent, LiveAgent, Stand
 from swarmrun.report import AgentRecord
-
-if TYPE_CHECKING:
-    from swarmrun.orchestration.desk import Desk
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class Working:
 
 
 class Team:
-    def __init__(self, desk: Desk, stand: Stand) -> None:
-        self._desk = desk
+    def __init__(self, ground: Ground, stand: Stand) -> None:
+        self._ground = ground
         self.serial = stand.serial
         """Agents started so far."""
         self.live = {instance: Working(agent) for instance, agent in stand.live.items()}
@@ -45,15 +43,15 @@ class Team:
         self.ended = stand.ended
         """Ends that no use was made of yet."""
         for instance, why in stand.broken.items():
-            desk.mail.ended[instance] = broken(stand.live[instance], why)
+            ground.mail.ended[instance] = broken(stand.live[instance], why)
 
     def title(self, task_id: str) -> str:
         """Of a task of the plan; empty for helpers."""
-        tasks = self._desk.report.plan.tasks if self._desk.report.plan else []
+        tasks = self._ground.report.plan.tasks if self._ground.report.plan else []
         return next((t.title for t in tasks if t.id == task_id), "")
 
     def instance(self, task_id: str, attempt: int) -> str:
-        return f"{self._desk.given.run}:{task_id}:{attempt}"
+        return f"{self._ground.given.run}:{task_id}:{attempt}"
 
     def begun(self, task_id: str, attempt: int) -> bool:
         """Whether an earlier life of this run has started this attempt, and no use was made of its end."""
@@ -62,11 +60,11 @@ class Team:
 
     def work(self, given: AgentInput) -> Work[AgentResult]:
         """One attempt of an agent as a sub-orchestration; its line in the report is kept."""
-        yield from self._desk.not_suspended()
+        yield from self._ground.not_suspended()
         instance = self.instance(given.task, given.attempt)
         if instance in self.ended and self.ended[instance].answers(given.brief):
             return self.ended[instance].result
-        record = self._desk.record(given.task, given.role, given.branch)
+        record = self._ground.record(given.task, given.role, given.branch)
         if instance not in self.live:
             self.begin_agent(record, instance, given.model_copy(update={"title": self.title(given.task)}))
         working = self.live[instance]
@@ -84,7 +82,7 @@ class Team:
 
     def begin_agent(self, record: AgentRecord, instance: str, given: AgentInput) -> None:
         record.instance = instance
-        record.started_at = record.started_at or self._desk.now()
+        record.started_at = record.started_at or self._ground.now()
         record.finished_at = None
         record.status.attempts += 1
         record.status.turns = record.status.tool_calls = 0
@@ -94,7 +92,7 @@ class Team:
         given = given.model_copy(update={"serial": self.serial})
         child = cast(
             "task.Task[Any]",
-            self._desk.ctx.call_sub_orchestrator(  # pyright: ignore[reportUnknownMemberType]
+            self._ground.ctx.call_sub_orchestrator(  # pyright: ignore[reportUnknownMemberType]
                 AGENT, input=previewed(of_agent(given), given.model_dump(mode="json")), instance_id=instance
             ),
         )
@@ -106,15 +104,15 @@ class Team:
         working = self.live[instance]
         if working.child is not None:
             return working.child.is_complete
-        return self._desk.mail.ended.get(instance, {}).get("serial") == working.agent.serial
+        return self._ground.mail.ended.get(instance, {}).get("serial") == working.agent.serial
 
     def end_of(self, instance: str) -> AgentResult:
         child = self.live[instance].child
-        return outcome(child) if child is not None else told_end(self._desk.mail.ended[instance])
+        return outcome(child) if child is not None else told_end(self._ground.mail.ended[instance])
 
     def note_end(self, record: AgentRecord, result: AgentResult) -> None:
         """What is known of an attempt once it is over."""
-        record.finished_at = self._desk.now()
+        record.finished_at = self._ground.now()
         for usage in result.usage:
             record.usage = add_usage(record.usage, usage)
         status = record.status
@@ -127,11 +125,11 @@ class Team:
         status.verified = result.verified if result.status == "Finished" else None
         status.reason, status.message = result.reason, result.message[:512]
         for note in result.notes:
-            self._desk.note(f"{status.task}: {note}")
+            self._ground.note(f"{status.task}: {note}")
         if result.status == "Finished" and status.role != "integrator":  # an integrator's stand at the merge
             for problem in result.refused:
-                self._desk.note(f"{status.task}: refused at first: {problem}")
+                self._ground.note(f"{status.task}: refused at first: {problem}")
 
     def tell(self, instance: str, **message: Any) -> None:
         """A word to an agent at work."""
-        self._desk.ctx.send_event(instance, EVENT, data=message)
+        self._ground.ctx.send_event(instance, EVENT, data=message)
