@@ -26,14 +26,6 @@ def test_the_chart_s_crds_are_the_generated_ones() -> None:
 
 
 @every_set
-def test_the_engine_of_a_release_cannot_be_changed_by_an_upgrade(name: str) -> None:
-    """Nothing can look at the release that is there, so the API server refuses it."""
-    (engine,) = [c for c in of_kind(rendered(SETS[name]), "ConfigMap") if "engine.type" in c.get("data", {})]
-    assert engine["immutable"] is True
-    assert engine["data"]["engine.type"] == SETS[name].get("engine", {}).get("type", "embedded")
-
-
-@every_set
 def test_every_manifest_fits_kubernetes_own_schema(name: str) -> None:
     documents = rendered(SETS[name])
     assert documents
