@@ -41,7 +41,8 @@ def test_a_run_goes_to_its_remote_and_back_by_a_pod_that_alone_holds_the_secret(
         assert opened.created
         # The Pod dies; the next call makes another, which finds what was done.
         (pod,) = await cluster.pods()
-        await cluster.api.delete(f"{cluster.core}/pods/{pod['metadata']['name']}", grace_seconds=0)
+        await cluster.api.delete(f"{cluster.core}/pods/{pod['metadata']['name']}", grace_seconds=1)
+        await cluster.gone("pods")  # and its server with it
         assert (await cluster.served(remote.find_published, "swarm/demo", "h1")).commit == commit
         assert (await cluster.served(remote.publish, commit, branch="swarm/demo", base_commit=base)).already
         again = await cluster.served(

@@ -364,3 +364,21 @@ def test_gitea_is_asked_again_while_it_has_not_noticed_a_repositorys_first_push(
     host.answer = lambda asked: (404, {"message": "not found"})
     with pytest.raises(PermissionDenied):
         opened()
+
+
+def test_a_push_that_gitea_notices_between_two_questions_is_no_refusal(host):
+    """Seen: no pulls (404), and a moment later the repository counts as empty no more."""
+    asked_for_pulls = 0
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal asked_for_pulls
+        if asked.path.endswith("/pulls") and asked.method == "GET":
+            asked_for_pulls += 1
+            return (404, {"message": "not found"}) if asked_for_pulls == 1 else (200, [])
+        if asked.method == "POST":
+            return 201, {"number": 1, "html_url": "u"}
+        return 200, {"empty": False}
+
+    host.answer = answer
+    pulls = for_remote(f"{host.url}/o/r", TOKEN, "gitea", allow_http=True)
+    assert asyncio.run(pulls.open_or_update(head="h", base="b", title="t", body="x")).number == 1

@@ -46,13 +46,14 @@ class Gitea(Host):
         return []
 
     async def _rows(self, query: dict[str, str | int]) -> list[dict[str, Any]]:
+        """A repository's first push is noticed by a queue; until then it counts as empty and has no pulls (404)."""
         try:
             return await self._rest.call("GET", self._path, params=query)
         except PermissionDenied as exc:
-            # A repository's first push is noticed by a queue; until then it counts as empty and has no pulls (404).
             found = await self._rest.call("GET", self._repository)
             if not found.get("empty"):
-                raise
+                # Perhaps since a moment ago.
+                return await self._rest.call("GET", self._path, params=query)
             raise RemoteUnavailable(
                 f"{exc.message}; the host has not noticed yet that the repository was pushed to",
                 retry_after=_NOTICED,
