@@ -48,9 +48,9 @@ from swarmrun.orchestration.mail import EVENT
 from swarmrun.planning.check import check, refuse_errors
 from swarmrun.report import RunReport
 
-FIRST, SOON, LATER, RARELY = 0.3, 1.0, 10.0, 30.0
+FIRST, SOON, LATER, RARELY, RESTING = 0.3, 1.0, 10.0, 30.0, 120.0
 """Seconds until the next look: while a run begins, so that a mistake is told soon; after a change; at most, while
-nothing changes; while engine or class is missing, or a person is waited for."""
+nothing changes; while engine or class is missing; while a person is waited for, whose word is heard at once."""
 
 log = logging.getLogger("swarmrun.controller")
 
@@ -403,7 +403,7 @@ def _delay(before: float, report: RunReport, *, moved: bool) -> float:
     """Seconds until the next look."""
     if _begins(report):
         return FIRST if moved else min(SOON, before * 1.2)
-    return SOON if moved else min(RARELY if _rests(report) else LATER, before * 1.5)
+    return SOON if moved else min(RESTING if _rests(report) else LATER, before * 1.5)
 
 
 def _rests(report: RunReport) -> bool:
