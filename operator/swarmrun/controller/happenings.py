@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swarmrun.api.base import clip
-from swarmrun.api.status import AgentPhase, MergeHow, Phase, SwarmRunStatus
+from swarmrun.api.status import AgentPhase, AgentStatus, MergeHow, Phase, SwarmRunStatus
 
 _BAD = (AgentPhase.FAILED, AgentPhase.PARKED)
 _TOLD = (AgentPhase.RUNNING, AgentPhase.FINISHED, AgentPhase.FAILED, AgentPhase.SKIPPED)
@@ -62,7 +62,15 @@ def _agents(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening
             continue
         attempt = f" (attempt {agent.attempts})" if agent.attempts > 1 else ""
         said = f"{agent.task}{attempt}: {agent.message or agent.reason or agent.role}"
+        if agent.phase is AgentPhase.FAILED:
+            # In the words of the note that a status shows instead when the next attempt was quick (`_met`).
+            said = f"{agent.task}: attempt {max(agent.attempts, 1)} ended {_why(agent)}"
         yield _happening("Warning" if agent.phase in _BAD else "Normal", f"Agent{agent.phase.value}", said)
+
+
+def _why(agent: AgentStatus) -> str:
+    known = agent.reason and agent.message.startswith(f"{agent.reason}: ")
+    return agent.message if known else ": ".join(filter(None, (agent.reason, agent.message)))
 
 
 def _met(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from swarmrun.errors import NotFound, SwarmRunError
+from swarmrun.errors import NotFound, RemoteUnavailable, SwarmRunError
 from swarmrun.kube.api import TIMEOUT, WATCH_SECONDS, KubeApi
 
 Json = dict[str, Any]
@@ -49,6 +49,16 @@ class Pods:
         except KeyError:
             raise NotFound(f"Pod {name} is not there") from None
 
+    def heard(self, namespace: str, name: str) -> Json:
+        """What the watch told last, however long ago; nothing is asked. Raises NotFound where it told of none, and
+        RemoteUnavailable where no watch is there."""
+        if self._scope(namespace) not in self._told_at:
+            raise RemoteUnavailable("the watch of Pods is not there")
+        try:
+            return self._known[namespace, name]
+        except KeyError:
+            raise NotFound(f"Pod {name} is not there") from None
+
     def made(self, pod: Json) -> None:
         """The API server's answer to its making."""
         key = _key(pod)
@@ -63,8 +73,11 @@ class Pods:
 
     # ------------------------------------------------------------
 
+    def _scope(self, namespace: str) -> str:
+        return "" if self._scopes == ("",) else namespace
+
     def _fresh(self, namespace: str) -> bool:
-        told_at = self._told_at.get("" if self._scopes == ("",) else namespace)
+        told_at = self._told_at.get(self._scope(namespace))
         return told_at is not None and time.monotonic() - told_at < FRESH
 
     async def _follow(self, scope: str) -> None:

@@ -29,7 +29,10 @@ def test_a_failed_attempt_is_told_though_the_next_one_runs_already():
 
 def test_a_failure_that_a_status_has_shown_is_told_once():
     shown = status(AgentPhase.FAILED, 1)
-    assert [h[1] for h in told(status(AgentPhase.RUNNING, 1), shown)] == ["AgentFailed"]
+    shown.agents[0].reason, shown.agents[0].message = "ToolRejected", "too large to be stored"
+    (event,) = told(status(AgentPhase.RUNNING, 1), shown)
+    assert event[:2] == ("Warning", "AgentFailed")
+    assert ENDED.startswith(event[2]), "the same words, whichever status was seen"
     assert told(shown, status(AgentPhase.PENDING, 1, ENDED)) == []
 
 

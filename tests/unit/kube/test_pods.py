@@ -121,3 +121,19 @@ def test_a_watch_that_has_gone_silent_or_away_is_not_believed(monkeypatch: pytes
         assert phase(await it.get("n", "a")) == "Asked"
 
     assert play(scene, pod("a", 5)).asked == ["a", "a"]
+
+
+def test_what_was_heard_costs_nothing_and_is_told_however_old_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(api: Api, it: Pods) -> None:
+        monkeypatch.setattr(module, "FRESH", -1.0)
+        assert phase(it.heard("n", "a")) == "Pending"
+        await api.tell("DELETED", pod("a", 11))
+        with pytest.raises(NotFound):
+            it.heard("n", "a")
+        assert api.asked == []
+        await api.events.put(RemoteUnavailable("away"))
+        await settled()
+        with pytest.raises(RemoteUnavailable):
+            it.heard("n", "a")
+
+    play(scene, pod("a", 1))

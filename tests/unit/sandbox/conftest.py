@@ -51,9 +51,10 @@ def python() -> str:
     return python39() or sys.executable
 
 
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
+def _listens(where: str | tuple[str, int]) -> bool:
+    family = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(where) == 0
 
 
 @dataclass
@@ -76,10 +77,12 @@ class Box:
     def repo(self) -> Path:
         return self.home / "volume" / "repo"
 
-    def start(self, *options: str) -> None:
+    def start(self, *options: str, port: int = 0) -> None:
+        """`port`: listens there instead."""
         path = self.home / "s"
         line = [self.python, "-I", str(SERVER), f"--volume={self.home / 'volume'}"]
-        line += [f"--state={self.home / 'state'}", f"--listen=unix:{path}"]
+        listen = f"tcp:127.0.0.1:{port}" if port else f"unix:{path}"
+        line += [f"--state={self.home / 'state'}", f"--listen={listen}"]
         line += [f"--token-sha256={hashlib.sha256(TOKEN.encode()).hexdigest()}", *options]
         env = {
             "PATH": os.environ["PATH"],
@@ -89,7 +92,7 @@ class Box:
         path.unlink(missing_ok=True)
         self.process = subprocess.Popen(line, env=env, stdout=self.stdout)
         ends = time.monotonic() + 20
-        while not _listens(path):
+        while not _listens(("127.0.0.1", port) if port else str(path)):
             assert self.process.poll() is None, "the server ended at once"
             assert time.monotonic() < ends, "the server does not listen"
             time.sleep(0.005)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shutil
+import socket
 import time
 from typing import Any
 
 import pytest
 
-from swarmrun.errors import Conflict, NotFound, PermissionDenied, RemoteUnavailable, SandboxLost
+from swarmrun.errors import (
+    Conflict,
+    GitError,
+    NotFound,
+    PermissionDenied,
+    RemoteUnavailable,
+    SandboxLost,
+    ToolRejected,
+)
 from swarmrun.kube.names import pod_name
 from swarmrun.kube.options import NetworkOptions, Owner, PodOptions, RunPlace
 from swarmrun.ports import EgressRule, ExecResult, SandboxSpec
@@ -352,6 +362,61 @@ def test_an_api_server_that_answers_means_no_fence_yet_also_with_open_egress(egr
 
     verdict = asyncio.run(tried())
     assert (verdict.reason if verdict else "") == said
+
+
+@pytest.mark.parametrize("how", ["gone", "going", "there"])
+def test_a_server_whose_pod_goes_away_under_it_is_not_believed(make_box, tmp_path, monkeypatch, how):
+    """The volume of a Pod that was deleted by force may go before its server ends."""
+    box = make_box()
+    box.stop()
+    hashed = hashlib.sha256(token(KEY, spec().id).encode()).hexdigest()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(manifest, "PORT", free.getsockname()[1])
+    box.start(f"--token-sha256={hashed}", port=manifest.PORT)
+    api = Api()
+    path = f"/api/v1/namespaces/team/pods/{pod_name(PLACE, spec().id)}"
+
+    class Heard:
+        """The watch of Pods."""
+
+        async def get(self, namespace: str, name: str) -> Any:
+            return await api.get(path)
+
+        def heard(self, namespace: str, name: str) -> Any:
+            if path not in api.objects:
+                raise NotFound(name)
+            return api.objects[path]
+
+        def made(self, it: Any) -> None:
+            pass
+
+    async def go() -> None:
+        it = KubernetesProvider(api, PLACE, KEY, OPTIONS, NETWORK, Heard())  # type: ignore[arg-type]
+        await it.ensure(spec())
+        api.run()
+        base = box.commit({"a.py": b"one = 1\n"})
+        client = await it.connect(spec().id)
+        await client.load(box.bundle(), commit=base, branch="work")
+        assert (await client.exec("cat b.py")).exit_code == 1, "as the agent's own mistake"
+
+        shutil.rmtree(box.home / "volume")
+        if how == "gone":
+            del api.objects[path]
+        elif how == "going":
+            api.objects[path]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        calls = [
+            lambda: client.load(box.bundle(), commit=base, branch="work"),
+            lambda: client.checkpoint(since=base, message=""),
+            lambda: client.read("a.py"),
+        ]
+        for call in calls:
+            with pytest.raises((ToolRejected, GitError) if how == "there" else SandboxLost) as told:
+                await call()
+            assert how == "there" or told.value.reason == "Deleted"
+        await client.close()
+
+    asyncio.run(go())
 
 
 def test_each_sandbox_has_a_uid_and_a_token_of_its_own():

@@ -30,9 +30,9 @@ from swarmrun.kube.mends import with_mend
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 from swarmrun.kube.pods import Pods
 from swarmrun.ports import SandboxSpec, SandboxState
-from swarmrun.sandbox.answers import Answer, Nonsense
 from swarmrun.sandbox.client import SandboxClient
 from swarmrun.sandbox.kubernetes import enforcement, manifest, surroundings
+from swarmrun.sandbox.kubernetes.pod_sandbox import PodSandbox
 from swarmrun.sandbox.tokens import token, token_sha256
 
 HEALTH_SECONDS = 1.0
@@ -339,36 +339,28 @@ class KubernetesProvider:
                 return SandboxLost(f"{exc.message}; its Pod is there: {state.phase}", reason="NotAnswering")
             await asyncio.sleep(0.5)
 
+    async def believed(self, sandbox_id: str, *, refused: bool, ask: bool = False) -> None:
+        """Raises SandboxLost when the Pod has gone, or is going and its server `refused`.
+
+        A server may outlive its volume for a moment: of a Pod that was deleted by force the kubelet ends the container
+        later than others take the volume away. Files are missing then that nobody deleted. `ask`: the API server
+        instead of what the watch told last.
+        """
+        name = names.pod_name(self._place, sandbox_id)
+        try:
+            if ask:
+                pod = await self._api.get(self._path(sandbox_id))
+            elif self._pods:
+                pod = self._pods.heard(self._place.namespace, name)
+            else:
+                return
+        except NotFound:
+            raise SandboxLost(f"Pod {name} of sandbox {sandbox_id} is gone", reason="Deleted") from None
+        except SwarmRunError:
+            return
+        state = read_pod(pod)
+        if refused and state.phase == "Lost":
+            raise SandboxLost(state.message, reason=state.reason)
+
     def _path(self, sandbox_id: str) -> str:
         return f"{self._core}/pods/{names.pod_name(self._place, sandbox_id)}"
-
-
-class PodSandbox(SandboxClient):
-    """A client that, when its sandbox is lost, asks the Pod for the cause."""
-
-    def __init__(
-        self, provider: KubernetesProvider, sandbox_id: str, secret: str, address: str, boot_id: str
-    ) -> None:
-        super().__init__(sandbox_id, secret, url=f"http://{address}", boot_id=boot_id)
-        self.address = address
-        self._provider = provider
-        self._loop = asyncio.get_running_loop()
-        self._closed = False
-
-    def usable(self) -> bool:
-        """On this event loop, and not closed."""
-        return not self._closed and self._loop is asyncio.get_running_loop()
-
-    async def close(self) -> None:
-        self._closed = True
-        await super().close()
-
-    async def _call(
-        self, op: str, arguments: dict[str, Any], payload: bytes = b"", **more: Any
-    ) -> tuple[Answer, bytes]:
-        try:
-            return await super()._call(op, arguments, payload, **more)
-        except SandboxLost as exc:
-            if self._closed or op in ("health", "say") or isinstance(exc, Nonsense):
-                raise
-            raise await self._provider.why_lost(self.id, exc) from exc
