@@ -9,8 +9,8 @@ a look fails ──► silent ──► every resource is woken and told ──�
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +20,6 @@ from swarmrun.controller.settings import OperatorSettings
 from swarmrun.durable.channel import LocalError
 from swarmrun.errors import EngineUnreachable, SwarmRunError
 
-NOTICED_SECONDS = 0.5
-"""Between two looks at whether somebody has found it silent."""
 AGAIN_SECONDS = 5.0
 """Between two questions to one that is silent. A choice."""
 BEGINS_SECONDS = 5.0
@@ -43,6 +41,10 @@ class Answering:
         self._all_know: EngineUnreachable | None = None
         """What everybody was woken for."""
         self._first: asyncio.Task[bool] | None = None
+        self._news = asyncio.Event()
+        """Something is to be told of."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Of `begin` and `keep`."""
 
     @staticmethod
     def of(settings: OperatorSettings) -> Answering:
@@ -71,6 +73,7 @@ class Answering:
 
     async def begin(self, ask: Callable[[], Any]) -> None:
         """Asks it for the first time: returns when it has answered, or when the resources should be told."""
+        self._loop = asyncio.get_running_loop()
         self._first = asyncio.create_task(self._asked(ask))
         done, _ = await asyncio.wait([self._first], timeout=BEGINS_SECONDS)
         if not done:
@@ -86,9 +89,8 @@ class Answering:
             if answers:
                 self.silence = None
             self._tell(wake)
-            ends = time.monotonic() + AGAIN_SECONDS
-            while time.monotonic() < ends and self._is_known():
-                await asyncio.sleep(NOTICED_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), AGAIN_SECONDS)
             self._tell(wake)
             answers = await self._asked(ask)
 
@@ -115,11 +117,14 @@ class Answering:
             log.warning("%s", told)
         if str(self.silence) != str(told):
             self.silence = told
+        if self._loop is not None and not self._loop.is_closed() and not self._is_known():
+            self._loop.call_soon_threadsafe(self._news.set)
 
     def _is_known(self) -> bool:
         return (self.silence is None) == (self._all_know is None)
 
     def _tell(self, wake: Callable[[], None]) -> None:
+        self._news.clear()
         if not self._is_known():
             if self.silence is None:
                 log.info("%s answers again", self.place)

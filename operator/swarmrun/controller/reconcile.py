@@ -403,7 +403,9 @@ def _delay(before: float, report: RunReport, *, moved: bool) -> float:
     """Seconds until the next look."""
     if _begins(report):
         return FIRST if moved else min(SOON, before * 1.2)
-    return SOON if moved else min(RESTING if _rests(report) else LATER, before * 1.5)
+    if moved:
+        return SOON
+    return min(RESTING, before * 3) if _rests(report) else min(LATER, before * 1.5)
 
 
 def _rests(report: RunReport) -> bool:

@@ -78,7 +78,6 @@ class Counted:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "NOTICED_SECONDS", 0.01)
     monkeypatch.setattr(answering, "AGAIN_SECONDS", 0.1)
     monkeypatch.setattr("swarmrun.controller.attend.WRITE_SECONDS", 0.0)
 
