@@ -77,8 +77,10 @@ def input_of(client: Client, given: RunInput, uid: str, asked: Wanted) -> RunInp
 
 
 def its_turn(asked: Wanted, status: SwarmRunStatus, uid: str) -> Wanted:
-    """An attempt that is at work goes on to its end; a higher one that is asked for begins then."""
-    if status.phase.terminal or status.started_at is None or uid_of(status.run) != uid:
+    """An attempt that is at work goes on to its end; a higher one that is asked for begins then. One that has begun is
+    not taken back by a lower number: an annotation that was taken away would start what has run before once more."""
+    if status.started_at is None or uid_of(status.run) != uid:
         return asked
     number = int(status.run.rpartition("-")[2])
-    return replace(asked, attempt=number, rerun_from="") if number < asked.attempt else asked
+    later = number < asked.attempt and status.phase.terminal
+    return asked if later or number == asked.attempt else replace(asked, attempt=number, rerun_from="")

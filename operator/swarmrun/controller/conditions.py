@@ -50,6 +50,24 @@ def conditions(report: RunReport, previous: SwarmRunStatus | None, now: datetime
     return made
 
 
+def stands_still(status: SwarmRunStatus, told: tuple[str, str] | None, now: datetime) -> SwarmRunStatus:
+    """An ended run's status, `Stalled` by (reason, message) of what its resource asks for in vain. Without such a thing
+    `Stalled` says again how it ended, as `Ready` does."""
+    ready, before = status.condition("Ready"), status.condition("Stalled")
+    if ready is None or before is None:
+        return status
+    truth: Truth = "True" if told else _truth(status.phase)["Stalled"]
+    reason, message = told or (ready.reason, ready.message)
+    after = before.model_copy(
+        update={"status": truth, "reason": clip(reason, 100), "message": clip(message)}
+        | ({} if truth == before.status else {"last_transition_time": now.replace(microsecond=0)})
+    )
+    if after == before:
+        return status
+    made = [after if c.type == "Stalled" else c for c in status.conditions]
+    return status.model_copy(update={"conditions": made})
+
+
 def why(report: RunReport) -> tuple[str, str]:
     """(reason, message): why the run is where it is."""
     if not report.phase.terminal:

@@ -33,6 +33,7 @@ def happenings(before: SwarmRunStatus, after: SwarmRunStatus) -> list[Happening]
         *_merges(before, after),
         *_judged(before, after),
         *_run(before, after),
+        *_in_vain(before, after),
     ]
 
 
@@ -45,6 +46,15 @@ def _run(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening]:
     if after.phase is Phase.SUCCEEDED and after.result and after.result.branch:
         said = f"{after.result.branch} is {after.result.commit[:12]}. {ready.message}"
     yield _happening("Warning" if bad else "Normal", ready.reason or after.phase.value, said)
+
+
+def _in_vain(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening]:
+    """What is asked of an ended run, and cannot be done."""
+    stalled, was, ready = after.condition("Stalled"), before.condition("Stalled"), after.condition("Ready")
+    if stalled is None or was is None or ready is None or not before.phase.terminal:
+        return
+    if stalled.status == "True" and stalled.reason not in (ready.reason, was.reason):
+        yield _happening("Warning", stalled.reason, stalled.message)
 
 
 def _plan(before: SwarmRunStatus, after: SwarmRunStatus) -> Iterator[Happening]:

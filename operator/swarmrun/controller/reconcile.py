@@ -24,6 +24,7 @@ from swarmrun.controller.answering import Answering
 from swarmrun.controller.attempts import TAKEN_OVER, input_of, its_turn
 from swarmrun.controller.capacity import Capacity, Claim
 from swarmrun.controller.classes import choose, explain
+from swarmrun.controller.conditions import stands_still
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
 from swarmrun.controller.projection import project
@@ -115,22 +116,30 @@ class Reconciler:
     def reconcile(self, memory: Memory, classes: Mapping[str, Mapping[str, Any]]) -> Outcome:
         """Never raises what a person or a broken engine can cause: the status says it."""
         body = memory.body  # the watch may replace it at any moment
+        wrong: InvalidResource | None = None
         try:
             if memory.parsed is None or memory.parsed[0] is not body:
                 memory.parsed = (body, *parse(body))
             _, run, asked = memory.parsed
         except InvalidResource as exc:
-            return self._refused(memory, body, exc)
+            try:
+                run, asked = as_begun(body, memory.status)
+            except InvalidResource:
+                return self._refused(memory, body, exc)
+            wrong = exc
         asked = its_turn(asked, memory.status, run.metadata.uid)
         instance = instance_of(run.metadata.uid, asked.attempt)
         if memory.instance != instance:
             memory.instance, memory.said, memory.seen, memory.removed = instance, Said(), None, False
         if over(memory.status, instance, run.metadata.generation):
-            return self._after(memory, run)
+            return self._after(memory, run, wrong)
         try:
-            return self._work(memory, body, run, asked, classes)
+            return self._work(memory, body, run, asked, classes, wrong)
         except InvalidResource as exc:
             self._leave(instance)
+            if exc.field == RERUN_FIELD and memory.status.run:
+                # What the earlier attempt has shown stays, and another word there gives this one a new chance.
+                return self._after(memory, run, exc)
             return self._refused(memory, body, exc, instance)
         except (SwarmRunError, grpc.RpcError) as exc:
             memory.said = Said()  # what was to be said may not have come through
@@ -148,7 +157,9 @@ class Reconciler:
         run: SwarmRun,
         asked: Wanted,
         classes: Mapping[str, Mapping[str, Any]],
+        wrong: InvalidResource | None,
     ) -> Outcome:
+        """`wrong`: what of the resource is not heeded."""
         self.answering.check()
         try:
             seen = look(self._engine, memory.instance, run.metadata.name, memory.seen)
@@ -174,7 +185,7 @@ class Reconciler:
             again = SOON  # the next attempt's turn
         if memory.shown and memory.shown[0] is body and memory.shown[1] is seen:
             return Outcome(memory.shown[2], again)
-        told = "" if seen.ended else misses(asked, seen.report)
+        told = "" if seen.ended else str(wrong or misses(asked, seen.report))
         update = {"generation": run.metadata.generation} | ({"message": told} if told else {})
         report = seen.report.model_copy(update=update)
         outcome = self._shown(memory, report, again, seen)
@@ -254,11 +265,13 @@ class Reconciler:
 
     # ------------------------------------------------------------ before and after
 
-    def _after(self, memory: Memory, run: SwarmRun) -> Outcome:
-        """An ended run: nothing is asked of it any more; in time what it left behind goes."""
+    def _after(self, memory: Memory, run: SwarmRun, wrong: InvalidResource | None) -> Outcome:
+        """An ended run: nothing is asked of it any more; in time what it left behind goes. `wrong`: why what its
+        resource asks for cannot be done."""
         status = memory.status
         if status.observed_generation != run.metadata.generation:
             status = _observed(status, run.metadata.generation)
+        status = stands_still(status, (wrong.reason, str(wrong)) if wrong else None, datetime.now(UTC))
         again = _ttl(run, status.finished_at)
         if again == 0.0:
             again = None if memory.removed or self._removed(memory) else RARELY
@@ -295,13 +308,8 @@ class Reconciler:
     def _refused(
         self, memory: Memory, body: Mapping[str, Any], exc: InvalidResource, instance: str = ""
     ) -> Outcome:
-        """A run that does not begin. What an earlier attempt has shown stays, when the next one is refused for
-        what it was told to begin from: another word there gives it a new chance."""
-        if exc.field != RERUN_FIELD or not memory.status.run:
-            return self._shown(memory, refused(body, exc, instance), None)
-        said = project(refused(body, exc), {}, previous=memory.status, now=datetime.now(UTC))
-        update = {"conditions": said.conditions, "observed_generation": said.observed_generation}
-        return Outcome(memory.status.model_copy(update=update), None)
+        """A run that does not begin."""
+        return self._shown(memory, refused(body, exc, instance), None)
 
     def _waiting(self, memory: Memory, run: SwarmRun, instance: str, exc: SwarmRunError) -> RunReport:
         """Something that is not the run's fault is missing: said, and looked at again."""
@@ -338,6 +346,27 @@ def parse(body: Mapping[str, Any]) -> tuple[SwarmRun, Wanted]:
     except ValidationError as exc:
         raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
     return run, wanted(run)
+
+
+def as_begun(body: Mapping[str, Any], status: SwarmRunStatus) -> tuple[SwarmRun, Wanted]:
+    """A resource that cannot be read as a whole, whose run has begun: that goes on as its status shows it, and heeds
+    what can be read. Raises InvalidResource where none has begun."""
+    uid = str(body["metadata"]["uid"])
+    if status.started_at is None or uid_of(status.run) != uid:
+        raise InvalidResource("no run of it has begun")
+    try:
+        run = served(SwarmRun, {k: v for k, v in body.items() if k != "status"})
+    except ValidationError:
+        known = {k: v for k, v in body["spec"].items() if k in _HEEDED}
+        try:
+            run = served(SwarmRun, {"metadata": body["metadata"], "spec": known})
+        except ValidationError as exc:
+            raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
+    return run, wanted(run, attempt=_number(status.run))
+
+
+_HEEDED = ("goal", "repository", "suspend", "cancel")
+"""Fields of a spec that must be there, and do not change once a run has begun; and what is asked of one at work."""
 
 
 def status_of(body: Mapping[str, Any]) -> SwarmRunStatus:

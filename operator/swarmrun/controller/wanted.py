@@ -51,16 +51,16 @@ class Wanted:
     answers: tuple[Answer, ...] = ()
 
 
-def wanted(run: SwarmRun) -> Wanted:
-    """Raises InvalidResource for an annotation that cannot be read."""
+def wanted(run: SwarmRun, *, attempt: int = 0) -> Wanted:
+    """Raises InvalidResource for an annotation that cannot be read. `attempt`: the one at work, whatever is asked."""
     notes = run.metadata.annotations
     cancelled = notes.get(CANCEL)
     if cancelled is None and run.spec.cancel:
         cancelled = ""
-    attempt = _attempt(notes.get(ATTEMPT, "1"))
+    asked = attempt or _attempt(notes.get(ATTEMPT, "1"))
     return Wanted(
-        attempt=attempt,
-        rerun_from=_rerun_from(notes.get(RERUN_FROM, ""), attempt),
+        attempt=asked,
+        rerun_from="" if attempt else _rerun_from(notes.get(RERUN_FROM, ""), asked),
         cancelled=cancelled,
         suspended=run.spec.suspend or _suspended(notes),
         answers=tuple(_answers(notes)),

@@ -150,3 +150,79 @@ def test_an_attempt_that_the_engine_ended_left_nothing_to_take_over(seen: Seen) 
     seen.look()
     seen.look(attempt="2", rerun_from="work")
     assert seen.ready()[:2] == ("True", "EarlierAttemptGone")
+
+
+# ---------------------------------------------------------------- what cannot be heeded, of a run that has begun
+
+
+def at_work(seen: Seen, **fields: Any) -> None:
+    seen.look()
+    seen.engine.tell(report(Phase.RUNNING, **fields))
+    assert seen.look().phase == "Running"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "words"),
+    [
+        ({"attempt": "two"}, "'two', which is no attempt"),
+        ({"rerun_from": "work"}, "this is the first attempt"),
+        ({"attempt": "2", "rerun_from": "nowhere"}, "one of plan, work, judge, publish"),
+    ],
+)
+def test_an_annotation_that_cannot_be_read_is_told_and_the_run_at_work_goes_on(
+    seen: Seen, annotations: dict[str, str], words: str
+) -> None:
+    at_work(seen)
+    status = seen.look(**annotations, suspend="true")
+    assert (status.run, status.phase, status.started_at is not None) == (FIRST, "Running", True)
+    assert seen.ready()[0] == "False"
+    assert words in seen.ready("Ready")[2]
+    assert [m["kind"] for _, m in seen.engine.mail] == ["suspend"], "what can be read is heeded"
+    assert seen.again is not None, "it is looked at"
+    seen.look(suspend="true")
+    assert words not in seen.ready("Ready")[2]
+
+
+def test_a_spec_that_cannot_be_read_is_told_and_the_run_at_work_goes_on(seen: Seen) -> None:
+    at_work(seen)
+    seen.memory.body = seen.run_body(generation=2, parallelism="many", suspend=True)
+    status = seen.look()
+    assert (status.run, status.phase, status.observed_generation) == (FIRST, "Running", 2)
+    assert "parallelism" in seen.ready("Ready")[2]
+    assert [m["kind"] for _, m in seen.engine.mail] == ["suspend"]
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.SUCCEEDED])
+def test_what_an_ended_run_has_shown_outlives_an_annotation_that_cannot_be_read(
+    seen: Seen, phase: Phase
+) -> None:
+    seen.look()
+    seen.engine.end(report(phase, reason="AsItEnded"))
+    shown = seen.look()
+    stalled = seen.ready()
+    status = seen.look(attempt="two")
+    assert seen.ready()[:2] == ("True", "InvalidAnnotation")
+    assert (status.run, status.phase, seen.ready("Ready")[1]) == (FIRST, phase, "AsItEnded")
+    # It is forgotten by the engine meanwhile: what has ended does not begin again for that.
+    seen.engine.states.clear()
+    status = seen.look(note="mended")
+    assert (seen.ready(), status.phase) == (stalled, phase)
+    assert status.model_dump(exclude={"conditions"}) == shown.model_dump(exclude={"conditions"})
+    assert not seen.engine.states
+
+
+def test_a_lower_number_takes_no_attempt_back(seen: Seen) -> None:
+    seen.look()
+    seen.ended()
+    seen.look()
+    seen.look(attempt="2")
+    seen.engine.tell(report(Phase.RUNNING).model_copy(update={"run": SECOND}))
+    assert seen.look(attempt="2").run == SECOND
+    assert seen.look(attempt="1").run == SECOND, "the one at work goes on"
+    seen.engine.end(report(Phase.FAILED, reason="Incomplete").model_copy(update={"run": SECOND}))
+    assert seen.look(attempt="1").phase == "Failed"
+    seen.engine.states.clear()  # purged in time
+    status = seen.look(note="taken away")
+    assert (status.run, status.phase, seen.ready()[1]) == (SECOND, "Failed", "Incomplete")
+    assert not seen.engine.states
+    assert seen.look(attempt="3").run == f"{UID}-3"

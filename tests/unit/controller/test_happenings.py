@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarmrun.api.status import AgentPhase, AgentStatus, SwarmRunStatus
+from swarmrun.api.status import AgentPhase, AgentStatus, Condition, Phase, SwarmRunStatus
 from swarmrun.controller.happenings import happenings
 
 ENDED = "storage: attempt 1 ended ToolRejected: too large to be stored; one fresh attempt"
@@ -39,3 +39,21 @@ def test_a_failure_that_a_status_has_shown_is_told_once():
 def test_a_sandbox_that_was_lost_is_told():
     before, after = status(AgentPhase.RUNNING, 1), status(AgentPhase.RUNNING, 1, LOST)
     assert told(before, after) == [("Warning", "SandboxLost", LOST)]
+
+
+def test_what_is_asked_of_an_ended_run_in_vain_is_told_once():
+    def ended(reason: str) -> SwarmRunStatus:
+        made = [
+            Condition(type="Ready", status="True", reason="Published"),
+            Condition(
+                type="Stalled",
+                status="True" if reason else "False",
+                reason=reason or "Published",
+                message="m",
+            ),
+        ]
+        return SwarmRunStatus(phase=Phase.SUCCEEDED, conditions=made)
+
+    assert told(ended(""), ended("InvalidAnnotation")) == [("Warning", "InvalidAnnotation", "m")]
+    assert told(ended("InvalidAnnotation"), ended("InvalidAnnotation")) == []
+    assert told(ended("InvalidAnnotation"), ended("")) == []
