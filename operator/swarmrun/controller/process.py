@@ -18,6 +18,7 @@ from swarmrun.controller.capacity import Capacity
 from swarmrun.controller.gauges import shown, watched
 from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
+from swarmrun.controller.left_pods import LeftPods
 from swarmrun.controller.observe import at_work
 from swarmrun.controller.probes import Probes
 from swarmrun.controller.reconcile import Reconciler
@@ -130,7 +131,8 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, roll
         attendants = Attendants(reconciler, kube)
         background.append(asyncio.create_task(answering.keep(ask, attendants.wake)))
         await _show_classes(kube, attendants)
-        sweep = probes.sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces)
+        left_pods = LeftPods(api) if settings.sandboxes == "kubernetes" else None
+        sweep = probes.sweep = Sweep(attendants, reconciler, client, kube, settings.namespaces, left_pods)
         shown(attendants, sweep)
         background.append(asyncio.create_task(sweep.run()))
         await watch(

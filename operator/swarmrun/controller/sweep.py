@@ -19,6 +19,7 @@ from durabletask.client import OrchestrationQuery
 from swarmrun.api.status import Phase
 from swarmrun.controller.attend import Attendants
 from swarmrun.controller.kube import Kube
+from swarmrun.controller.left_pods import LeftPods
 from swarmrun.controller.observe import ENDED
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.wanted import uid_of
@@ -42,12 +43,15 @@ class Sweep:
         engine: Any,
         kube: Kube,
         namespaces: tuple[str, ...],
+        left_pods: LeftPods | None = None,
     ) -> None:
+        """`left_pods`: where sandboxes are Pods."""
         self._attendants = attendants
         self._reconciler = reconciler
         self._engine = engine
         self._kube = kube
         self._namespaces = namespaces
+        self._left_pods = left_pods
         self.done_at = time.monotonic()
         """When the last sweep ended well."""
         self.heard_at = self.done_at
@@ -120,6 +124,9 @@ class Sweep:
                 # An engine that was restored from before the end would do it all once more.
                 log.warning("run %s: its resource says that it has ended; telling the engine", instance)
                 await self._ask(self._cancel, instance, "EndedAlready", "its SwarmRun says that it has ended")
+        if self._left_pods:
+            places = {i: place for i, (place, ended) in runs.items() if ended and place not in closed}
+            await self._left_pods.remove(places)
         return winding_down | await self._leftovers({uid_of(instance) for instance in runs}, living)
 
     async def _leftovers(self, known: Collection[str], living: Collection[str]) -> bool:

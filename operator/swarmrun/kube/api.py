@@ -230,8 +230,10 @@ class KubeApi:
 
 NO_RIGHT = ("OperatorNotAllowed", "Unauthorized")
 """Reasons of an answer that denies who asks, not what is asked."""
-_NOT_YET = "not yet ready to handle request"
-"""What admission says, as Forbidden, in an API server that was just started."""
+_NOT_YET = re.compile(r"not yet ready to handle request|status unknown for quota")
+"""What admission says, as Forbidden, in an API server that was just started, and of a quota that was just made."""
+NO_ACCOUNT = "ServiceAccountNotFound"
+"""Reason: the namespace has no such service account."""
 
 
 def _network() -> tuple[type[BaseException], ...]:
@@ -279,7 +281,7 @@ def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRu
         return NotFound(message)
     if status == 409 and reason == "AlreadyExists":
         return Conflict(message, reason=reason)
-    if status in (409, 429) or status >= 500 or (status == 403 and _NOT_YET in message):
+    if status in (409, 429) or status >= 500 or (status == 403 and _NOT_YET.search(message)):
         # 409 Conflict: somebody changed it meanwhile; a quota's bookkeeping gives it when many Pods are made.
         return RemoteUnavailable(
             f"{what}: {message}", retry_after=wait, reason=reason if status == 409 else "ApiServerUnavailable"
@@ -296,7 +298,7 @@ _FORBIDDEN = (
     (r"violates PodSecurity", "PodSecurityDenied"),
     (r"(maximum|minimum) \S+ usage per |limit to request ratio per ", "LimitRangeViolated"),
     (r"RuntimeClass.* not found", "RuntimeClassNotFound"),
-    (r"service ?account .*not found", "ServiceAccountNotFound"),
+    (r"service ?account .*not found", NO_ACCOUNT),
     (r"no PriorityClass with name", "PriorityClassNotFound"),
     (r"is being terminated", "NamespaceTerminating"),
     (r"ValidatingAdmissionPolicy", "PolicyDenied"),

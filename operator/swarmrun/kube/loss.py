@@ -63,6 +63,13 @@ _NO_SUCH_IMAGE = re.compile(
 )
 """Answers of a registry that the next try will get as well. An outage of the registry is waited out."""
 
+_NOT_YET = re.compile(
+    r"have not yet been read|context deadline exceeded|DeadlineExceeded|is reserved for|transport: |i/o timeout"
+    r"|connection refused|failed to sync",
+    re.IGNORECASE,
+)
+"""What a kubelet says of a container that it makes at its next try: it has just started, or its node is busy."""
+
 NEVER_SERVED_SECONDS = 20
 """A server that ends by itself with an error so soon after its start has refused to start (arbitrary)."""
 
@@ -87,14 +94,18 @@ def read_pod(pod: Json) -> PodState:
     return _pending(name, status)
 
 
-def read_events(events: Iterable[Json]) -> PodState | None:
-    """What Events of a Pod (or of its volume claim) say about a start that will never happen, or about an end
-    whose cause is not on the status: of an evicted Pod whose server ends properly, exit code 0 is all that is."""
+def read_events(events: Iterable[Json], pod: Json) -> PodState | None:
+    """What Events of this Pod (or of its volume claim) say about a start that will never happen, or about an end
+    whose cause is not on the status: of an evicted Pod whose server ends properly, exit code 0 is all that is.
+    Those of an earlier Pod of the same name are not its own."""
+    uid = (pod.get("metadata") or {}).get("uid", "")
     for event in events:
+        about = event.get("involvedObject") or {}
+        if about.get("kind") == "Pod" and about.get("uid", uid) != uid:
+            continue
         reason, message = event.get("reason", ""), str(event.get("message", ""))
         if reason == "Evicted":
-            name = (event.get("involvedObject") or {}).get("name", "")
-            return _evicted(name, message.strip())
+            return _evicted(about.get("name", ""), message.strip())
         if reason == "FailedMount" and re.search(r"not found|references non-existent|doesn't exist", message):
             return PodState("Refused", "VolumeSourceMissing", message)
         if reason == "ProvisioningFailed" and re.search(r"storageclass\S* .*not found", message):
@@ -160,7 +171,7 @@ def _disrupted(name: str, status: Json) -> PodState | None:
 
 def _waiting(name: str, waiting: Json) -> PodState:
     reason, said = waiting.get("reason", ""), str(waiting.get("message", "")).strip()[:500]
-    if reason in _REFUSED:
+    if reason in _REFUSED and not _NOT_YET.search(said):
         return PodState("Refused", _REFUSED[reason], f"Pod {name}: {said or reason}")
     if reason in _PULLING:
         # Without the image's own name, which may hold any of the words.

@@ -69,6 +69,8 @@ def test_every_kind_of_answer_has_its_error():
     assert (type(taken), taken.reason) == (Conflict, "AlreadyExists")
     # A quota's bookkeeping under many creations: the next try works.
     assert refusal(409, status(409, "object has been modified", "Conflict"), "x").retryable
+    unknown = 'pods "x" is forbidden: status unknown for quota: q, resources: requests.memory'
+    assert refusal(403, status(403, unknown), "x").retryable
     busy = refusal(429, "too many", "x", "3")
     assert isinstance(busy, RemoteUnavailable)
     assert busy.retry_after == 3

@@ -153,5 +153,30 @@ def test_a_pod_that_finds_no_node_says_why():
     ],
 )
 def test_events_tell_what_the_status_does_not(event, reason):
-    found = read_events([{"reason": event[0], "message": event[1]}])
+    found = read_events([{"reason": event[0], "message": event[1]}], pod({}))
     assert (found.reason if found else None) == reason
+
+
+def test_what_an_earlier_pod_of_the_same_name_met_is_not_this_ones():
+    told = EVICTED | {"involvedObject": {"kind": "Pod", "name": "p", "uid": "old"}}
+    assert read_events([told], pod({}, uid="new")) is None
+    assert read_events([told], pod({}, uid="old"))
+    claim = {"kind": "PersistentVolumeClaim", "name": "p-work", "uid": "its own"}
+    missing = {"reason": "ProvisioningFailed", "message": 'storageclass.storage.k8s.io "fast" not found'}
+    assert read_events([missing | {"involvedObject": claim}], pod({}, uid="new"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (
+            "CreateContainerConfigError",
+            "services have not yet been read at least once, cannot construct envvars",
+        ),
+        ("CreateContainerError", "context deadline exceeded"),
+        ("CreateContainerError", 'failed to reserve container name "x": name "x" is reserved for "y"'),
+    ],
+)
+def test_what_a_busy_node_gets_over_is_no_refusal(reason, message):
+    assert read_pod(pod(waiting(reason, message))).phase == "Starting"
+    assert read_pod(pod(waiting(reason, 'secret "s" not found'))).phase == "Refused"

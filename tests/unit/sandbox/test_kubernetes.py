@@ -237,6 +237,27 @@ def test_a_refusal_is_told_and_an_outage_is_raised():
     asyncio.run(go())
 
 
+NOBODY = (
+    'pods "x" is forbidden: error looking up service account team/default: serviceaccount "default" not found'
+)
+
+
+def test_the_account_of_a_namespace_that_was_just_made_is_waited_for():
+    async def go() -> None:
+        api = Api()
+        it = provider(api)
+        api.refuse = PermissionDenied(NOBODY, reason="ServiceAccountNotFound")
+        state = await it.ensure(spec())
+        assert (state.phase, state.reason, state.tells) == ("Starting", "ServiceAccountPending", True)
+        assert (await it.ensure(spec())).reason == "Created"
+        named = KubernetesProvider(api, PLACE, KEY, PodOptions("i", service_account="sa"), NETWORK)  # type: ignore[arg-type]
+        api.refuse = PermissionDenied(NOBODY, reason="ServiceAccountNotFound")
+        other = SandboxSpec("uid-1-other-a1-g1", run="uid-1")
+        assert (await named.ensure(other)).phase == "Refused", "which somebody has to make"
+
+    asyncio.run(go())
+
+
 def test_a_pod_that_was_made_by_a_call_whose_answer_got_lost_is_taken():
     async def go() -> None:
         api = Api()
@@ -362,6 +383,36 @@ def test_an_api_server_that_answers_means_no_fence_yet_also_with_open_egress(egr
 
     verdict = asyncio.run(tried())
     assert (verdict.reason if verdict else "") == said
+
+
+@pytest.mark.parametrize(
+    ("result", "waited", "said"),
+    [
+        (ExecResult(None, "", 0, "", 10, process="7", timed_out=True), 1, ("Starting", "NetworkTrialSlow")),
+        (ExecResult(None, "", 0, "", 10, process="7", timed_out=True), 61, ("Refused", "NetworkTrialFailed")),
+        (ExecResult(127, "python3: not found", 0, "", 0.1), 1, ("Refused", "NetworkTrialFailed")),
+    ],
+)
+def test_a_network_trial_that_a_busy_node_holds_up_is_tried_again(result, waited, said):
+    class Box:
+        killed = ""
+
+        async def exec(self, line: str, **_: Any) -> ExecResult:
+            return result
+
+        async def kill(self, process: str) -> ExecResult:
+            self.killed = process
+            return result
+
+    box = Box()
+
+    async def tried() -> Any:
+        seen = _Seen(since=time.monotonic() - waited)
+        return await provider(Api())._fenced(spec(), box, seen, is_open=False)  # type: ignore[arg-type]
+
+    verdict = asyncio.run(tried())
+    assert (verdict.phase, verdict.reason) == said
+    assert box.killed == result.process
 
 
 @pytest.mark.parametrize("how", ["gone", "going", "there"])

@@ -25,7 +25,7 @@ from swarmrun.errors import (
 from swarmrun.git.pod import wire
 from swarmrun.git.pod.manifest import PORT, GitOptions, git_name, git_pod, git_policy
 from swarmrun.git.repo import RunRepo
-from swarmrun.kube.api import KubeApi
+from swarmrun.kube.api import NO_ACCOUNT, KubeApi
 from swarmrun.kube.loss import read_events, read_pod
 from swarmrun.kube.mends import mend_of
 from swarmrun.kube.options import NetworkOptions, RunPlace
@@ -221,7 +221,7 @@ class GitPodAccess:
         if state.phase == "Starting" and state.look_at_events and time.monotonic() > self._events_at:
             self._events_at = time.monotonic() + STARTING
             found = await self._api.get(f"{core}/events", fieldSelector=f"involvedObject.name={name}")
-            state = read_events(found.get("items") or []) or state
+            state = read_events(found.get("items") or [], pod) or state
         if state.phase == "Refused":
             # Removed, so that a mended image or class gets a fresh one.
             await self._api.delete(f"{core}/pods/{name}")
@@ -255,5 +255,8 @@ class GitPodAccess:
             except NotFound as exc:
                 raise PermissionDenied(exc.message, reason="NamespaceNotFound") from exc
             except (PermissionDenied, InvalidResource) as exc:
+                if exc.reason == NO_ACCOUNT and not self._options.pods.service_account:
+                    # Of a namespace that was made a moment ago; its `default` comes by itself.
+                    raise self._starting(exc.message, told=True) from exc
                 exc.mend = exc.mend or mend_of(exc.reason)
                 raise

@@ -12,6 +12,9 @@ from swarmrun.sandbox.client import SandboxClient
 _WHOLE = ("load", "checkpoint")
 """Operations of the brain alone: what they say of all files must not be said of a volume that is being taken away."""
 
+_UNSEEN = ("health", "say", "seal")
+"""Operations that say nothing of files."""
+
 
 class Witness(Protocol):
     """Who knows the Pod."""
@@ -20,7 +23,7 @@ class Witness(Protocol):
         """The cause that stands on the Pod."""
         ...
 
-    async def believed(self, sandbox_id: str, *, refused: bool, ask: bool = False) -> None:
+    async def believed(self, sandbox_id: str, *, refused: bool, whole: bool = False) -> None:
         """Raises SandboxLost where the Pod goes away under its server."""
         ...
 
@@ -49,12 +52,13 @@ class PodSandbox(SandboxClient):
         try:
             answer, rest = await super()._call(op, arguments, payload, **more)
         except SandboxLost as exc:
-            if self._closed or op in ("health", "say") or isinstance(exc, Nonsense):
+            if self._closed or op in _UNSEEN[:2] or isinstance(exc, Nonsense):
                 raise
             raise await self._witness.why_lost(self.id, exc) from exc
         except (ToolRejected, NotFound, GitError):
-            await self._witness.believed(self.id, refused=True, ask=op in _WHOLE)
+            await self._witness.believed(self.id, refused=True, whole=op in _WHOLE)
             raise
-        if op in _WHOLE or (op in ("exec", "poll") and answer.exit_code()):
-            await self._witness.believed(self.id, refused=op not in _WHOLE)
+        if op not in _UNSEEN:
+            failed = op in ("exec", "poll") and bool(answer.exit_code())
+            await self._witness.believed(self.id, refused=failed, whole=op in _WHOLE)
         return answer, rest

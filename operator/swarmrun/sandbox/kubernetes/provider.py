@@ -13,18 +13,21 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
+
 from swarmrun.errors import (
     Conflict,
     InvalidResource,
     NotFound,
     PermissionDenied,
+    RemoteUnavailable,
     SandboxLost,
     SandboxRefused,
     SwarmRunError,
     ToolRejected,
 )
 from swarmrun.kube import names
-from swarmrun.kube.api import KubeApi
+from swarmrun.kube.api import NO_ACCOUNT, KubeApi
 from swarmrun.kube.loss import PodState, read_events, read_pod
 from swarmrun.kube.mends import with_mend
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
@@ -46,7 +49,12 @@ be a public one, which is granted then. Until that time an answer means that the
 SILENT_FOR = 10.0
 """Seconds after which a sandbox that was ready and does not answer is lost though its Pod runs (arbitrary)."""
 CAUSE_WITHIN = 3.0
-"""Seconds that the kubelet is given to tell why a sandbox ended; it takes about 1."""
+"""Seconds that the kubelet is given to tell why a sandbox is silent; it takes about 1."""
+ENDED_WITHIN = 15.0
+"""The same where the other side closed the connection: something has ended, and a busy node tells late. A choice."""
+TRIED_WITHIN = 60.0
+"""Seconds from the first look until a network trial must have come to its end: a node that is busy with starting Pods
+gives it little of a core (arbitrary)."""
 ANSWERS_WITHIN = 60.0
 """Seconds from a container's start until its server must answer the brain (arbitrary)."""
 EVENTS_AFTER = 2.5
@@ -165,6 +173,9 @@ class KubernetesProvider:
             if made and self._pods:
                 self._pods.made(made)
         except (PermissionDenied, InvalidResource, NotFound) as exc:
+            if exc.reason == NO_ACCOUNT and not self._options.service_account:
+                # Of a namespace that was made a moment ago; its `default` comes by itself.
+                return SandboxState("Starting", "ServiceAccountPending", exc.message, tells=True)
             # The API server's own words; NotFound is the namespace.
             reason = exc.reason if not isinstance(exc, NotFound) else "NamespaceNotFound"
             return SandboxState("Refused", reason or "PodInvalid", exc.message)
@@ -209,7 +220,7 @@ class KubernetesProvider:
                 found = await self._api.get(
                     f"{self._core}/events", fieldSelector=f"involvedObject.name={involved}"
                 )
-                if verdict := read_events(found.get("items") or []):
+                if verdict := read_events(found.get("items") or [], pod):
                     return verdict
         return state
 
@@ -291,6 +302,10 @@ class KubernetesProvider:
         found = enforcement.answered(result)
         if found is None:
             why = f"the network trial did not run in sandbox {spec.id}: {result.stdout.strip()[-300:]}"
+            if result.exit_code is None:
+                await client.kill(result.process)
+                if time.monotonic() - seen.since < TRIED_WITHIN:
+                    return SandboxState("Starting", "NetworkTrialSlow", why)
             return SandboxState("Refused", "NetworkTrialFailed", why)
         only_api_server = not set(found) & set(addresses)
         if not found or (granted and only_api_server and waited > SETTLED_AFTER):
@@ -327,7 +342,8 @@ class KubernetesProvider:
 
     async def why_lost(self, sandbox_id: str, exc: SandboxLost) -> SandboxLost:
         """The cause that stands on the Pod, else what was seen."""
-        ends = time.monotonic() + CAUSE_WITHIN
+        closed = isinstance(exc.__cause__, (httpx.NetworkError, httpx.RemoteProtocolError))
+        ends = time.monotonic() + (ENDED_WITHIN if closed else CAUSE_WITHIN)
         while True:
             try:
                 state = await self._look(sandbox_id, missing_is_lost=True)
@@ -339,28 +355,35 @@ class KubernetesProvider:
                 return SandboxLost(f"{exc.message}; its Pod is there: {state.phase}", reason="NotAnswering")
             await asyncio.sleep(0.5)
 
-    async def believed(self, sandbox_id: str, *, refused: bool, ask: bool = False) -> None:
+    async def believed(self, sandbox_id: str, *, refused: bool, whole: bool = False) -> None:
         """Raises SandboxLost when the Pod has gone, or is going and its server `refused`.
 
         A server may outlive its volume for a moment: of a Pod that was deleted by force the kubelet ends the container
-        later than others take the volume away. Files are missing then that nobody deleted. `ask`: the API server
-        instead of what the watch told last.
+        later than others take the volume away. Files are missing then that nobody deleted. What the watch told last
+        is looked at; `whole`: of all files something was said, and where that is not enough the API server is asked.
+        Raises RemoteUnavailable where it does not answer then.
         """
         name = names.pod_name(self._place, sandbox_id)
         try:
-            if ask:
-                pod = await self._api.get(self._path(sandbox_id))
-            elif self._pods:
-                pod = self._pods.heard(self._place.namespace, name)
-            else:
-                return
+            pod = await self._heard(sandbox_id, name, refused=refused, whole=whole)
         except NotFound:
             raise SandboxLost(f"Pod {name} of sandbox {sandbox_id} is gone", reason="Deleted") from None
         except SwarmRunError:
+            if whole:
+                raise
             return
         state = read_pod(pod)
         if refused and state.phase == "Lost":
             raise SandboxLost(state.message, reason=state.reason)
+
+    async def _heard(self, sandbox_id: str, name: str, *, refused: bool, whole: bool) -> dict[str, Any]:
+        if self._pods is not None and not (refused and whole):
+            try:
+                return self._pods.heard(self._place.namespace, name)
+            except RemoteUnavailable:
+                if not whole:
+                    raise
+        return await self._api.get(self._path(sandbox_id))
 
     def _path(self, sandbox_id: str) -> str:
         return f"{self._core}/pods/{names.pod_name(self._place, sandbox_id)}"
