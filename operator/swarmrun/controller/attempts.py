@@ -14,6 +14,7 @@ from swarmrun.controller.wanted import RERUN_FIELD, Wanted, instance_of, uid_of
 from swarmrun.errors import InvalidResource
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.rerun import taking_over
+from swarmrun.orchestration.stand import Stand
 from swarmrun.report import RunReport
 
 TAKEN_OVER: Final = ("stand", "report", "earlier", "anew")
@@ -74,6 +75,11 @@ def input_of(client: Client, given: RunInput, uid: str, asked: Wanted) -> RunInp
         )
     report = RunReport.model_validate_json(state.serialized_output)
     return taking_over(given, report, asked.rerun_from, RERUN_FIELD)
+
+
+def awaits_plan(given: RunInput) -> bool:
+    """Whether a person must approve the plan before any agent of this attempt works."""
+    return given.plan_approval and not Stand.model_validate(given.stand or {}).reached("working")
 
 
 def its_turn(asked: Wanted, status: SwarmRunStatus, uid: str) -> Wanted:

@@ -2,7 +2,8 @@
 
 Sandboxes are counted, not Pods looked for: a run is granted a number of them when it starts, and holds at most
 that many until it says that it needs fewer. It starts only when two are free, its integration sandbox and one
-agent's, and never has to give one of these back: whoever was let in can finish, so nobody waits for ever.
+agent's, and never has to give one of these back: whoever was let in can finish, so nobody waits for ever. A run
+whose plan a person must approve is let in with no more than these two, since that may take days.
 
 Who came first is let in first. A run that only its own class's cap keeps out holds up nobody of another class.
 While others wait a run gets two; what is left when nobody waits is handed to those at work.
@@ -30,6 +31,8 @@ class Claim:
     """None: the class has no cap."""
     wanted: int = LEAST
     """Sandboxes at work at once, at most."""
+    at_first: int | None = None
+    """Of these, what it can use before it is RUNNING, where that is known to be less."""
 
 
 @dataclass
@@ -70,7 +73,8 @@ class Capacity:
                 return 0
             del self._waiting[claim.instance]
             spare = None if room is None else room - LEAST * len(self._waiting)
-            held = claim.wanted if spare is None else max(LEAST, min(claim.wanted, spare))
+            most = claim.wanted if claim.at_first is None else min(claim.wanted, claim.at_first)
+            held = most if spare is None else max(LEAST, min(most, spare))
             self._granted[claim.instance] = _Grant(claim, held, held)
             return held
 
@@ -94,8 +98,13 @@ class Capacity:
         leaves room for others."""
         with self._lock:
             grant = self._granted.get(instance)
+            if grant is None:
+                return False
+            if told > grant.told:
+                # It has heard a last word of the process before this one, which knew only what it held then.
+                grant.told, grant.held = told, max(grant.held, at_most)
             # One that has not heard yet of what it was told last may need that, too.
-            if grant is None or told < grant.told or at_most >= grant.held:
+            if told < grant.told or at_most >= grant.held:
                 return False
             if at_most < told:
                 grant.claim = replace(grant.claim, wanted=at_most)

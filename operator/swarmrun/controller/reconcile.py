@@ -21,8 +21,8 @@ from swarmrun.api.run import SwarmRun
 from swarmrun.api.served import served
 from swarmrun.api.status import Phase, SwarmRunStatus
 from swarmrun.controller.answering import Answering
-from swarmrun.controller.attempts import TAKEN_OVER, input_of, its_turn
-from swarmrun.controller.capacity import Capacity, Claim
+from swarmrun.controller.attempts import TAKEN_OVER, awaits_plan, input_of, its_turn
+from swarmrun.controller.capacity import LEAST, Capacity, Claim
 from swarmrun.controller.classes import choose, explain
 from swarmrun.controller.conditions import stands_still
 from swarmrun.controller.inputs import run_input
@@ -201,7 +201,7 @@ class Reconciler:
             # What needs no repository to be seen. The rest is found once it is there.
             refuse_errors(check(snapshot.given_plan, max_tasks=snapshot.max_tasks))
         taken_over = input_of(self._engine, run_input(snapshot), run.metadata.uid, asked)
-        granted = self._admit(snapshot, run)
+        granted = self._admit(snapshot, run, at_first=LEAST if awaits_plan(taken_over) else None)
         with tracing.span("start", {"swarmrun.run": instance}, context=tracing.within(instance)):
             self._start(self._worlds.begin(snapshot), taken_over, granted, asked.suspended)
 
@@ -219,7 +219,7 @@ class Reconciler:
 
     # ------------------------------------------------------------ sandboxes
 
-    def _admit(self, snapshot: Snapshot, run: SwarmRun) -> int:
+    def _admit(self, snapshot: Snapshot, run: SwarmRun, *, at_first: int | None) -> int:
         """Sandboxes that it may hold. Raises WaitingForCapacity."""
         claim = Claim(
             created=run.metadata.creation_timestamp,
@@ -227,6 +227,7 @@ class Reconciler:
             class_name=snapshot.class_name,
             class_cap=snapshot.max_sandboxes,
             wanted=snapshot.parallelism + 1,
+            at_first=at_first,
         )
         granted = self.capacity.admit(claim)
         if not granted:

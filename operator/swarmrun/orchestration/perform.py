@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -23,7 +24,7 @@ STARTING_TRIES = 600
 # An outage is waited out for a bit over an hour (40 tries, 2 minutes apart at most); a rate limit for longer,
 # since the other side says when to come back. Whatever else claims to be transient gets five tries. A git Pod is
 # asked for about once a second: ten minutes for an image to be pulled and a node to be found. All four are choices;
-# the run's own duration ends the wait earlier.
+# the run's own duration ends the wait earlier. Each sort of failure is counted for itself (`counted_as`).
 LONGEST_WAIT = 120.0
 
 OnWait = Callable[[str, float, Failed], None]
@@ -56,16 +57,18 @@ def perform(
     ctx: task.OrchestrationContext, step: Step[O], given: StepModel, on_wait: OnWait | None = None
 ) -> Work[Result[O]]:
     """One step until it worked or failed for good. Never raises: the failure is in the result."""
-    tries = 0
+    tries: Counter[str] = Counter()
     while True:
         done = begin(ctx, step, given)
         yield done
         result = read(step, done)
-        tries += 1
-        pause = wait_before_retry(result.failed, tries)
+        if result.failed is None:
+            return result
+        tries[counted_as(result.failed)] += 1
+        pause = wait_before_retry(result.failed, tries[counted_as(result.failed)])
         if pause is None:
             return result
-        if on_wait and result.failed:
+        if on_wait:
             on_wait(step.name, pause, result.failed)
         yield ctx.create_timer(timedelta(seconds=pause))
 
@@ -134,20 +137,30 @@ def waiting(step: str, pause: float, failed: Failed) -> str:
     return f"{step}: {failed.reason}, next try in {pause:g} s: {failed.message[:300]}{hint}"
 
 
+_STARTING = "GitPodStarting"
+_LIMITS = {
+    "RateLimited": RATE_LIMIT_TRIES,
+    "ModelUnavailable": OUTAGE_TRIES,
+    "RemoteUnavailable": OUTAGE_TRIES,
+    _STARTING: STARTING_TRIES,
+    UNKNOWN: OUTAGE_TRIES,
+}
+
+
+def counted_as(failed: Failed) -> str:
+    """The sort of a failure. What was waited for one sort is not held against another: the git Pod that took two
+    minutes to start may still be lost once. Sorts are few (the classes of `errors.py`), so however they take turns
+    there is an end: when one of them has had its tries. Pure."""
+    if failed.reason == "GitPodWaiting":
+        return _STARTING  # the same wait; only why it takes long is known
+    return failed.reason if failed.reason in _LIMITS else failed.kind
+
+
 def wait_before_retry(failed: Failed | None, tries: int) -> float | None:
-    """Seconds to wait before the next try, None when there is none. Pure."""
+    """Seconds to wait before the next try, None when there is none. `tries`: those that failed like this. Pure."""
     if failed is None or not failed.retryable:
         return None
-    limits = {
-        "RateLimited": RATE_LIMIT_TRIES,
-        "ModelUnavailable": OUTAGE_TRIES,
-        "RemoteUnavailable": OUTAGE_TRIES,
-        "GitPodStarting": STARTING_TRIES,
-        "GitPodWaiting": STARTING_TRIES,
-        UNKNOWN: OUTAGE_TRIES,
-    }
-    limit = limits.get(failed.reason) or limits.get(failed.kind, OTHER_TRIES)
-    if tries >= limit:
+    if tries >= _LIMITS.get(counted_as(failed), OTHER_TRIES):
         return None
     if failed.retry_after is not None:
         return max(0.0, failed.retry_after)

@@ -13,13 +13,17 @@ from swarmrun.api.status import Phase, SwarmRunStatus
 from swarmrun.controller.capacity import Capacity, Claim
 from swarmrun.controller.observe import at_work
 from swarmrun.controller.reconcile import Memory, Reconciler
+from swarmrun.orchestration.stand import BoardStand, ItemStand, Stand
 from swarmrun.report import RunReport
+from swarmrun.steps import Preflight, TaskRef
 
 Body = Callable[..., dict[str, Any]]
 
 
-def claim(name: str, *, cls: str = "standard", cap: int | None = None, wanted: int = 5) -> Claim:
-    return Claim(f"2030-01-01T00:00:{int(name):02d}Z", f"run-{name}", cls, cap, wanted)
+def claim(
+    name: str, *, cls: str = "standard", cap: int | None = None, wanted: int = 5, at_first: int | None = None
+) -> Claim:
+    return Claim(f"2030-01-01T00:00:{int(name):02d}Z", f"run-{name}", cls, cap, wanted, at_first)
 
 
 def test_without_a_cap_everybody_gets_what_it_asks_for() -> None:
@@ -90,6 +94,34 @@ def test_what_a_run_says_before_it_has_heard_of_its_last_grant_takes_nothing_awa
     assert capacity.admit(claim("3", wanted=3)) == 3
 
 
+@pytest.mark.parametrize("cap", [None, 10])
+def test_one_that_can_use_two_at_first_is_given_two_and_grows_where_nobody_waits(cap: int | None) -> None:
+    capacity = Capacity(cap)
+    assert [capacity.admit(claim(str(i), at_first=2)) for i in (1, 2)] == [2, 2]
+    assert capacity.admit(claim("3", wanted=3)) == 3
+    assert capacity.grow("run-1") == 5
+    assert capacity.grow("run-2") == (5 if cap is None else 0)
+
+
+def test_one_that_was_given_two_at_first_gets_no_more_while_another_waits() -> None:
+    capacity = Capacity(5)
+    assert [capacity.admit(claim(str(i), at_first=2)) for i in (1, 2, 3)] == [2, 2, 0]
+    assert capacity.grow("run-1") == 0
+    capacity.leave("run-2")
+    assert capacity.admit(claim("3", at_first=2)) == 2
+    assert capacity.grow("run-1") == 3
+
+
+def test_what_an_earlier_process_said_last_counts_once_the_run_has_heard_it() -> None:
+    """The grant was on its way when that process ended."""
+    capacity = Capacity(6)
+    capacity.restore([(claim("1"), 2)])
+    assert not capacity.needs("run-1", told=5, at_most=5)
+    assert capacity.admit(claim("2")) == 0
+    assert capacity.needs("run-1", told=5, at_most=4)
+    assert capacity.admit(claim("2")) == 2
+
+
 def test_one_that_waits_for_something_else_holds_up_nobody() -> None:
     capacity = Capacity(3)
     capacity.admit(claim("1", wanted=2))
@@ -111,6 +143,7 @@ def test_in_any_order_of_events_no_cap_is_exceeded_and_everybody_gets_its_turn(s
             cls := chance.choice("ab"),
             caps[cls],
             chance.randint(2, 6),
+            chance.choice([None, 2]),
         )
         for i in range(30)
     ]
@@ -205,6 +238,55 @@ def test_a_run_at_work_is_handed_what_became_free(
     reconciler.reconcile(first, classes)
     reconciler.reconcile(second, classes)
     assert engine.mail == [(f"{uid(2)}-1", {"kind": "grant", "sandboxes": 5})]
+
+
+def test_runs_whose_plan_awaits_a_person_hold_two_each_and_grow_once_it_is_approved(
+    engine: Any, worlds: Any, run_body: Body, class_body: Body
+) -> None:
+    reconciler = Reconciler(engine, worlds, Capacity(10))
+    classes = {"standard": class_body()}
+    asks = [Memory(run_body(uid=uid(i), plan={"approval": True}), SwarmRunStatus()) for i in (1, 2)]
+    for memory in asks:
+        reconciler.reconcile(memory, classes)
+    first, second = (f"{uid(i)}-1" for i in (1, 2))
+    for run in (first, second):
+        waits = Phase.AWAITING_APPROVAL
+        engine.tell(RunReport(run=run, name="shop", phase=waits, waiting_for="plan", granted=2, sandboxes=2))
+    for memory in asks:
+        reconciler.reconcile(memory, classes)
+    assert not engine.mail
+    works = Memory(run_body(uid=uid(3)), SwarmRunStatus())
+    reconciler.reconcile(works, classes)
+    assert [engine.given(f"{uid(i)}-1")["granted"] for i in (1, 2, 3)] == [2, 2, 5]
+    engine.tell(RunReport(run=first, name="shop", phase=Phase.RUNNING, granted=2, sandboxes=2))
+    reconciler.reconcile(asks[0], classes)
+    assert engine.mail == [(first, {"kind": "grant", "sandboxes": 3})]
+    engine.end(RunReport(run=f"{uid(3)}-1", name="shop", phase=Phase.SUCCEEDED))
+    reconciler.reconcile(works, classes)
+    reconciler.reconcile(asks[0], classes)
+    assert engine.mail[1:] == [(first, {"kind": "grant", "sandboxes": 5})]
+
+
+@pytest.mark.parametrize(("point", "granted"), [("", 2), ("plan", 2), ("work", 5), ("task/a", 5)])
+def test_a_later_attempt_that_asks_for_no_approval_of_a_plan_is_given_all_at_once(
+    point: str, granted: int, engine: Any, worlds: Any, run_body: Body, class_body: Body
+) -> None:
+    reconciler = Reconciler(engine, worlds, Capacity(10))
+    classes = {"standard": class_body()}
+    reconciler.reconcile(Memory(run_body(plan={"approval": True}), SwarmRunStatus()), classes)
+    (first,) = engine.states
+    item = ItemStand(ref=TaskRef(id="a"), state="failed")
+    stand = Stand(
+        stage="publishing",
+        preflight=Preflight(base_branch="main", base_commit="base"),
+        board=BoardStand(items=[item], ground="scaffold"),
+    )
+    ended = RunReport(run=first, name="shop", phase=Phase.FAILED, stand=stand.model_dump(mode="json"))
+    engine.end(ended)
+    marks = {"swarmrun.dev/attempt": "2"} | ({"swarmrun.dev/rerun-from": point} if point else {})
+    again = run_body(plan={"approval": True}, annotations=marks)
+    reconciler.reconcile(Memory(again, SwarmRunStatus()), classes)
+    assert engine.given(first.removesuffix("-1") + "-2")["granted"] == granted
 
 
 def test_a_resource_that_goes_while_it_waits_leaves_its_place(

@@ -196,6 +196,15 @@ def test_a_rate_limit_is_waited_out_by_timers_and_what_it_cost_is_counted(stage)
     assert len(stage.inputs("model_turn")) == 4
 
 
+def test_rate_limits_take_nothing_from_the_tries_of_a_useless_answer(stage):
+    stage.agent(KEY, "finish")
+    limited = Failed(reason="RateLimited", kind="RateLimited", message="429", retryable=True, retry_after=0)
+    garbage = Failed(reason="Empty", kind="BadModelOutput", message="empty", retryable=True, retry_after=0)
+    stage.on("model_turn", *[limited] * 6, *[garbage] * 4, stage._model_turn)
+    assert stage.run_agent()["status"] == "Finished"
+    assert len(stage.inputs("model_turn")) == 11
+
+
 def test_garbage_for_ever_ends_the_attempt_and_every_answer_is_paid(stage):
     stage.agent(KEY)
     stage.on(

@@ -31,6 +31,8 @@ from swarmrun.orchestration.perform import (
     OTHER_TRIES,
     OUTAGE_TRIES,
     RATE_LIMIT_TRIES,
+    STARTING_TRIES,
+    perform,
     read,
     wait_before_retry,
     waiting,
@@ -38,7 +40,7 @@ from swarmrun.orchestration.perform import (
 from swarmrun.orchestration.sandboxes import MAX_POLLS
 from swarmrun.orchestration.size import LIMIT, fitted, size
 from swarmrun.report import AgentRecord, RunReport
-from swarmrun.steps import SAVE_REPORT, CallRef, Failed, TaskRef, UsageRecord
+from swarmrun.steps import SAVE_REPORT, CallRef, Failed, Result, SaveReport, TaskRef, UsageRecord
 
 # ---------------------------------------------------------------- flows
 
@@ -190,6 +192,78 @@ def test_a_git_pod_may_take_as_long_to_start_as_a_sandbox():
     assert wait_before_retry(starting, MAX_POLLS - 1) == 1
     assert wait_before_retry(starting, MAX_POLLS) is None
     assert "url" not in waiting("preflight", 1, starting)
+
+
+class Tries:
+    """Stands in for the engine's context: each try of a step meets the next of these failures, then it works."""
+
+    def __init__(self, *failures: Failed) -> None:
+        self.failures = list(failures)
+        self.pauses: list[float] = []
+
+    def call_activity(self, *_: Any, **__: Any) -> Any:
+        said = {"ok": {"artifact": "report.json"}}
+        if self.failures:
+            said = {"failed": self.failures.pop(0).model_dump(mode="json")}
+        return SimpleNamespace(is_failed=False, get_result=lambda: said)
+
+    def create_timer(self, pause: Any) -> None:
+        self.pauses.append(pause.total_seconds())
+
+    def result(self) -> Result[Any]:
+        work = perform(self, SAVE_REPORT, SaveReport(run="r", report={}))  # type: ignore[arg-type]
+        while True:
+            try:
+                next(work)
+            except StopIteration as ended:
+                return ended.value
+
+
+def git_pod(reason: str, **more: Any) -> Failed:
+    return failed("RemoteUnavailable", **more).model_copy(update={"reason": reason})
+
+
+@pytest.mark.parametrize(
+    ("waited", "then"),
+    [
+        ([git_pod("GitPodWaiting", retry_after=1)] * 100, git_pod("GitPodGone")),
+        ([git_pod("GitPodWaiting", retry_after=1)] * 100, git_pod("GitPodLost")),
+        ([git_pod("GitPodStarting", retry_after=1)] * 100, git_pod("ApiServerUnavailable")),
+        ([failed("RateLimited", retry_after=1)] * 100, failed("BadModelOutput")),
+        ([failed("RateLimited", retry_after=1)] * 100, failed("ModelUnavailable")),
+        ([failed("ModelUnavailable", retry_after=1)] * 30, failed("StorageUnavailable")),
+        ([git_pod("WorkerOfAnotherVersion", retry_after=1)] * 30, git_pod("RemoteUnavailable")),
+    ],
+)
+def test_what_was_waited_for_one_kind_of_failure_is_not_held_against_another(waited, then):
+    tries = Tries(*waited, then, then)
+    assert tries.result().failed is None
+    assert tries.pauses == [1.0] * len(waited) + [1.0, 2.0]
+
+
+def test_a_kind_that_comes_again_goes_on_where_it_was():
+    outage, limited = failed("ModelUnavailable"), failed("RateLimited", retry_after=9)
+    tries = Tries(outage, outage, limited, outage)
+    assert tries.result().failed is None
+    assert tries.pauses == [1, 2, 9, 4]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "ends_with", "tries"),
+    [
+        ([failed("RateLimited"), failed("BadModelOutput")], "BadModelOutput", 2 * OTHER_TRIES),
+        ([failed("RateLimited"), failed("ModelUnavailable")], "ModelUnavailable", 2 * OUTAGE_TRIES),
+        ([git_pod("GitPodGone"), git_pod("GitPodStarting")], "GitPodGone", 2 * OUTAGE_TRIES - 1),
+        ([git_pod("GitPodGone"), git_pod("GitPodLost")], "GitPodLost", OUTAGE_TRIES),
+        ([git_pod("GitPodStarting"), git_pod("GitPodWaiting")], "GitPodWaiting", STARTING_TRIES),
+    ],
+)
+def test_kinds_that_take_turns_for_ever_end_when_one_of_them_has_had_its_tries(kinds, ends_with, tries):
+    given = Tries(*kinds * 1000)
+    ended = given.result().failed
+    assert ended is not None
+    assert ended.reason == ends_with
+    assert len(given.pauses) + 1 == tries
 
 
 def test_what_a_retry_cannot_mend_is_not_tried_again():

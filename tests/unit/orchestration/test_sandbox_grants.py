@@ -42,6 +42,25 @@ def test_a_later_grant_starts_further_agents_while_the_first_still_works(stage, 
     assert (report.phase, report.granted) == (Phase.SUCCEEDED, 5)
 
 
+def test_a_run_keeps_its_two_while_its_plan_waits_for_an_approval_and_uses_what_it_is_handed_then(
+    stage, coder
+):
+    stage.happy(coder("a"), coder("b"), coder("c"))
+    door = stage.door()
+    stage.before("model_turn", lambda g: door.wait(20) and None if g["task"] != "plan" else None)
+    stage.start(parallelism=4, granted=2, plan_approval=True)
+    shown = stage.until(lambda: (s := stage.status()).waiting_for == "plan" and s)
+    assert (shown.granted, shown.sandboxes) == (2, 2)
+    stage.mail("approve", what="plan", bound="h1")
+    stage.until(lambda: stage.inputs("model_turn", task="a"))
+    assert not stage.inputs("model_turn", task="b")
+    stage.mail("grant", sandboxes=5)
+    stage.until(lambda: stage.inputs("model_turn", task="b") and stage.inputs("model_turn", task="c"))
+    stage.until(lambda: (stage.status().granted, stage.status().sandboxes) == (5, 4))
+    door.set()
+    assert stage.report().phase is Phase.SUCCEEDED
+
+
 def test_while_its_result_waits_for_an_approval_a_run_needs_no_sandbox(stage, coder):
     stage.happy(coder("a"))
     stage.start(publish_approval=True)

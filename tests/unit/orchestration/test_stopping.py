@@ -182,6 +182,7 @@ def test_cancelled_while_suspended(stage, held):
     stage.start()
     b_at_work(stage)
     stage.mail("suspend")
+    stage.until(lambda: stage.status().suspended)
     held.set()
     stage.until(lambda: stage.progress("r1:b:1").phase == "Suspended")
     stage.mail("cancel")
