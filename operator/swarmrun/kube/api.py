@@ -286,14 +286,22 @@ def refusal(status: int, text: str, what: str, retry_after: str = "") -> SwarmRu
         return RemoteUnavailable(
             f"{what}: {message}", retry_after=wait, reason=reason if status == 409 else "ApiServerUnavailable"
         )
-    if status in (401, 403):
-        return PermissionDenied(
-            message, reason=forbidden_reason(message) if status == 403 else "Unauthorized"
-        )
+    admission = _ADMISSION.search(message) is not None
+    if status in (401, 403) or admission:
+        known = status == 403 or admission
+        return PermissionDenied(message, reason=forbidden_reason(message) if known else "Unauthorized")
     return InvalidResource(message, reason=reason)
 
 
+_ADMISSION = re.compile(r"ValidatingAdmissionPolicy '|admission webhook \"")
+"""Whoever writes a policy or webhook chooses the status: 422 (Invalid) where a policy names none."""
+
 _FORBIDDEN = (
+    # What the chart's own policies say (charts/swarmrun/templates/policies.yaml), then by whom they are.
+    (r"is not labelled swarmrun\.dev/git-credential=true", "SecretNotLabelled"),
+    (r"is not for host .* annotation swarmrun\.dev/allowed-hosts", "SecretHostNotAllowed"),
+    (r"spec\.repository\.url names its host in a way that", "RepositoryNotAllowed"),
+    (r"ValidatingAdmissionPolicy '\S*swarmrun\S*-(pods|objects|deletions)'", "OwnPolicyDenied"),
     (r"exceeded quota|insufficient quota|failed quota", "QuotaExceeded"),
     (r"violates PodSecurity", "PodSecurityDenied"),
     (r"(maximum|minimum) \S+ usage per |limit to request ratio per ", "LimitRangeViolated"),

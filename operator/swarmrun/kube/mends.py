@@ -27,6 +27,13 @@ MENDS = {
     "CommandRefused": "spec.sandbox.image needs python3 (3.9 or newer) and git on its PATH",
     "ServerDidNotStart": "spec.sandbox.image needs python3 (3.9 or newer) and git on its PATH",
     "NamespaceTerminating": "the namespace is being deleted: apply the run in another",
+    "SecretNotLabelled": "label that Secret swarmrun.dev/git-credential=true if runs may use it, or name another in "
+    "spec.repository.credential",
+    "SecretHostNotAllowed": "list the host in the annotation swarmrun.dev/allowed-hosts of that Secret if it is "
+    "for it, or correct spec.repository",
+    "RepositoryNotAllowed": "write spec.repository.url without ?, #, \\ and spaces before its path",
+    "OwnPolicyDenied": "SwarmRun's own policy takes its Pods only as the operator makes them: what changes Pods here "
+    "(sidecars, mirrors of images) must leave out app.kubernetes.io/managed-by=swarmrun; no runs in namespaces kube-*",
     "PolicyDenied": "ask whoever set that admission policy, or change spec.pods of the SwarmClass",
     "WebhookDenied": "ask whoever runs that admission webhook, or change spec.pods of the SwarmClass",
     "OperatorNotAllowed": "give the operator's ServiceAccount the rights of its chart (rbac.create)",

@@ -353,6 +353,15 @@ def test_the_notes_say_the_next_command(
         assert word not in notes
 
 
+def test_the_notes_say_where_the_plugin_finds_an_operator_of_another_name() -> None:
+    line = "export SWARMRUN_OPERATOR=swarmrun-system/ops-swarmrun-read"
+    documents = rendered(release="ops")
+    assert "ops-swarmrun-read" in [s["metadata"]["name"] for s in of_kind(documents, "Service")]
+    assert line in files(release="ops")["NOTES.txt"]
+    assert "SWARMRUN_OPERATOR" not in files()["NOTES.txt"]
+    assert "SWARMRUN_OPERATOR" not in files({"readInterface": {"enabled": False}}, release="ops")["NOTES.txt"]
+
+
 # ---------------------------------------------------------------- the chart of classes
 
 

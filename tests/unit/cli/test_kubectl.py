@@ -305,14 +305,53 @@ def test_a_published_branch_is_named_where_the_operator_cannot_be_asked(cluster,
     assert "git fetch https://h.invalid/x.git swarm/demo && git diff cccccccccccc FETCH_HEAD" in err
 
 
-def test_an_operator_that_is_elsewhere_is_looked_for(cluster, swarm):
-    elsewhere = "/api/v1/namespaces/platform/services/http:ops-read:read/proxy"
-    cluster.table[f"{elsewhere}/v1/namespaces/team/swarmruns/demo/diff"] = ours(200, "diff --git a b\r\n")
-    found = {"metadata": {"namespace": "platform", "name": "ops-read"}}
-    cluster.table["/api/v1/services"] = (200, {"items": [found]})
+ELSEWHERE = "/api/v1/namespaces/platform/services/http:ops-read:read/proxy"
+LABELLED = {"items": [{"metadata": {"namespace": "platform", "name": "ops-read"}}]}
+
+
+def test_an_operator_that_is_elsewhere_is_asked_where_a_person_names_it(cluster, swarm, monkeypatch):
+    cluster.table[f"{ELSEWHERE}/v1/namespaces/team/swarmruns/demo/diff"] = ours(200, "diff --git a b\r\n")
     # A patch stays what it is.
+    assert swarm("--operator", "platform/ops-read", "diff", "demo")[:2] == (0, "diff --git a b\r\n")
+    monkeypatch.setenv("SWARMRUN_OPERATOR", "platform/ops-read")
     assert swarm("diff", "demo")[:2] == (0, "diff --git a b\r\n")
+    # What is typed counts more than the variable, wherever it stands.
     assert swarm("--operator", "nowhere", "diff", "demo")[0] == 2
+    assert swarm("diff", "demo", "--operator", "nowhere")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "default", [(404, {"message": "no such Service"}), forbidden("get", "services/proxy")]
+)
+@pytest.mark.parametrize(
+    "command", [("diff", "demo"), ("logs", "demo", "storage"), ("artifact", "demo", "plan")]
+)
+def test_a_service_that_is_only_labelled_as_the_operator_s_is_named_and_gets_no_token(
+    cluster, swarm, default, command
+):
+    cluster.table["/api/v1/services"] = (200, LABELLED)
+    got: list[web.Request] = []
+
+    async def stranger(request: web.Request) -> Any:
+        got.append(request)
+        return ours(200, {"entries": [], "more": False, "ended": True})
+
+    for what in ("/diff", "/transcript", "/artifacts/plan"):
+        cluster.table[f"{READ}{what}"] = default
+        cluster.table[f"{ELSEWHERE}/v1/namespaces/team/swarmruns/demo{what}"] = stranger
+    code, out, err = swarm(*command)
+    assert (code, out, got) == (1, "", [])
+    assert "which everybody can do who may make Services: platform/ops-read" in err
+    assert "export SWARMRUN_OPERATOR=platform/ops-read" in err
+    assert not [a for a in cluster.asked if "platform" in a]
+
+
+def test_who_may_not_list_services_is_told_how_to_name_the_operator_s(cluster, swarm):
+    cluster.table["/api/v1/services"] = forbidden("list", "services")
+    code, _, err = swarm("diff", "demo")
+    assert code == 1
+    assert "--operator NAMESPACE/SERVICE or SWARMRUN_OPERATOR" in err
+    assert "Labelled" not in err
 
 
 def test_a_service_account_takes_a_token_of_its_own(cluster, swarm):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from swarmrun.git.pod.manifest import GitOptions, git_name, git_pod, git_policy,
 from swarmrun.git.pod.server import GitServer, Settings
 from swarmrun.git.remote import FIRST_COMMIT
 from swarmrun.git.repo import RunRepo
+from swarmrun.kube.api import refusal
 from swarmrun.kube.options import NetworkOptions, PodOptions, RunPlace
 
 TOKEN = "the brain's token"
@@ -428,6 +430,43 @@ def test_the_pod_is_made_behind_its_policy_and_nobody_waits_for_it(repo):
     waiting = {"reason": "ErrImageNeverPull", "message": "not there"}
     api.objects[path]["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
     assert asked() == (InvalidResource, "ImageNotPresent")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "mend"),
+    [
+        (
+            "Secret team-git is not labelled swarmrun.dev/git-credential=true",
+            "SecretNotLabelled",
+            "label that Secret swarmrun.dev/git-credential=true",
+        ),
+        (
+            "Secret team-git is not for host git.example.com "
+            "(its annotation swarmrun.dev/allowed-hosts lists those it is for)",
+            "SecretHostNotAllowed",
+            "list the host in the annotation swarmrun.dev/allowed-hosts",
+        ),
+    ],
+)
+def test_a_secret_that_may_no_longer_be_used_is_named_with_what_mends_it(repo, said, reason, mend):
+    """The chart's policies ask again when the git Pod is made; here the Secret was changed after the run was."""
+    policy = "ValidatingAdmissionPolicy 'swarmrun-x' with binding 'swarmrun-x' denied request"
+    body = {"message": f'pods "demo-git" is forbidden: {policy}: {said}', "reason": "Invalid"}
+
+    class Refusing(Api):
+        async def create(self, path: str, body_: Any) -> Any:
+            if path.endswith("/pods"):
+                raise refusal(422, json.dumps(body), f"POST {path}")
+            return await super().create(path, body_)
+
+    given = options("https://git.example.com/o/r", secret="team-git")
+    remote = GitPodAccess(Refusing(), PLACE, given, NETWORK, repo, TOKEN, asyncio.run)  # type: ignore[arg-type]
+    with pytest.raises(PermissionDenied) as refused:
+        remote.preflight("")
+    assert refused.value.reason == reason
+    assert said in str(refused.value)
+    assert mend in str(refused.value)
+    assert "spec.pods" not in str(refused.value)
 
 
 def test_a_young_pod_is_asked_often_and_an_old_one_seldom(repo, monkeypatch):

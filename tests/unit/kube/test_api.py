@@ -63,6 +63,21 @@ def test_refusals_are_told_apart_by_what_the_api_server_says(message, reason):
     assert (exc.reason, exc.message) == (reason, message)
 
 
+@pytest.mark.parametrize("code", [400, 401, 403, 413, 422])
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", "PolicyDenied"),
+        ('admission webhook "w.example.com" denied the request: no', "WebhookDenied"),
+    ],
+)
+def test_admission_that_denies_is_told_by_its_words_whatever_status_it_chose(code, said, reason):
+    """422 is a policy's own where it names no reason."""
+    for own_rights in (True, False):
+        exc = KubeApi(own_rights=own_rights)._refusal(code, status(code, said, "Invalid"), "POST /x")
+        assert (type(exc), exc.reason) == (PermissionDenied, reason)
+
+
 def test_every_kind_of_answer_has_its_error():
     assert isinstance(refusal(404, status(404, "no", "NotFound"), "x"), NotFound)
     taken = refusal(409, status(409, "there", "AlreadyExists"), "x")

@@ -30,8 +30,8 @@ Operator = Annotated[
     typer.Option(
         "--operator",
         metavar="NAMESPACE/SERVICE",
-        envvar="SWARMRUN_OPERATOR",
-        help="The operator's read interface.  [default: swarmrun-system/swarmrun-read, else looked for]",
+        # Not typer's `envvar`: that would win over the option before the command.
+        help="The operator's read interface.  [default: $SWARMRUN_OPERATOR, swarmrun-system/swarmrun-read]",
     ),
 ]
 
@@ -81,7 +81,8 @@ def in_cluster(ctx: typer.Context, options: Options, work: Callable[[Cluster], A
         api = KubeApi(kubeconfig=config or None, context=given.context or None)
         try:
             namespace = given.namespace or _namespace(config, given.context)
-            return await work(Cluster(api, namespace, given.operator))
+            operator = given.operator or os.environ.get("SWARMRUN_OPERATOR", "")
+            return await work(Cluster(api, namespace, operator))
         except PermissionDenied as exc:
             raise explained(exc) from exc
         finally:

@@ -1,4 +1,8 @@
-"""The operator's read interface as its client sees it: a token of our own, the API server's service proxy."""
+"""The operator's read interface as its client sees it: a token of our own, the API server's service proxy.
+
+The token goes to the Service that was named, else to the default one, and to no other: labels of a Service are its
+namespace's editors' to choose, and a stranger could read the runs of our namespace with it for as long as it lives.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ PATIENCE = 120.0
 WAIT = 20
 """Seconds that one request asks to wait for more."""
 _SELECTOR = "app.kubernetes.io/name=swarmrun-operator,app.kubernetes.io/component=read"
+_SHOWN = "5"
+"""Services that are named at most. A choice."""
 
 Json = dict[str, Any]
 
@@ -35,8 +41,7 @@ class Reader:
     def __init__(self, api: KubeApi, namespace: str, service: str = "") -> None:
         self._api = api
         self._namespace = namespace
-        self._service = service
-        self._asked = service
+        self._service = service or SERVICE
         self._token = ("", 0.0)
 
     async def transcript(self, run: str, *, task: str = "", after: str = "", wait: int = 0) -> Json:
@@ -57,39 +62,44 @@ class Reader:
         token = await self._fresh_token()
         path = run_path(self._namespace, run) + what
         given = {k: v for k, v in query.items() if v}
-        answer = await self._ask(self._service or SERVICE, path, token, given)
-        if not _is_ours(answer) and answer.status in (403, 404) and not self._asked:
-            # Installed elsewhere; whoever may list Services finds it.
-            for found in await self._look():
-                self._service = found
-                answer = await self._ask(found, path, token, given)
-                if _is_ours(answer):
-                    break
+        answer = await self._ask(path, token, given)
         if not _is_ours(answer):
-            raise self._not_reached(answer)
+            raise await self._not_reached(answer)
         if answer.status >= 300:
             raise _said(answer)
         return answer
 
-    async def _ask(self, service: str, path: str, token: str, query: dict[str, str]) -> Answer:
-        namespace, _, name = service.partition("/")
+    async def _ask(self, path: str, token: str, query: dict[str, str]) -> Answer:
+        namespace, _, name = self._service.partition("/")
         if not namespace or not name or "/" in name:
-            raise InvalidResource(f"--operator {service!r} is not NAMESPACE/SERVICE", field="--operator")
+            raise InvalidResource(
+                f"--operator {self._service!r} is not NAMESPACE/SERVICE", field="--operator"
+            )
         proxy = f"/api/v1/namespaces/{namespace}/services/http:{name}:{PORT}/proxy"
         return await self._api.read(proxy + path, headers={TOKEN: token}, timeout=PATIENCE, **query)
 
-    async def _look(self) -> list[str]:
+    async def _looks_like_it(self) -> str:
+        """Services with the chart's labels, for who may list them: to be named, never to be asked."""
         try:
-            found = await self._api.get("/api/v1/services", labelSelector=_SELECTOR)
+            found = await self._api.get("/api/v1/services", labelSelector=_SELECTOR, limit=_SHOWN)
         except SwarmRunError:
-            return []
-        return [f"{s['metadata']['namespace']}/{s['metadata']['name']}" for s in found.get("items", [])]
+            return ""
+        seen = [f"{s['metadata']['namespace']}/{s['metadata']['name']}" for s in found.get("items", [])]
+        others = [service for service in seen if service != self._service]
+        if not others:
+            return ""
+        return (
+            f". Labelled as one, which everybody can do who may make Services: {', '.join(others)}. "
+            f"If you know it as your operator's: export SWARMRUN_OPERATOR={others[0]}"
+        )
 
-    def _not_reached(self, answer: Answer) -> SwarmRunError:
-        service = self._service or SERVICE
+    async def _not_reached(self, answer: Answer) -> SwarmRunError:
+        service = self._service
         namespace = service.partition("/")[0]
         said = refusal(answer.status, answer.body.decode("utf-8", "replace"), f"service {service}")
         name_it = "name the operator's: --operator NAMESPACE/SERVICE or SWARMRUN_OPERATOR"
+        if isinstance(said, PermissionDenied | NotFound):
+            name_it += await self._looks_like_it()
         if isinstance(said, PermissionDenied):
             return PermissionDenied(
                 f"the operator's read interface cannot be reached: {said.message}",
@@ -100,7 +110,7 @@ class Reader:
         if isinstance(said, NotFound):
             return NotFound(
                 f"no read interface of an operator at {service}: {said.message}",
-                mend=f"{name_it}; the chart's readInterface.enabled makes it",
+                mend=f"the chart's readInterface.enabled makes it; or {name_it}",
                 reason="NoReadInterface",
             )
         return RemoteUnavailable(
