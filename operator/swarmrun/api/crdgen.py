@@ -22,8 +22,9 @@ from swarmrun.api.swarmclass import SwarmClassSpec
 Schema = dict[str, Any]
 
 LIST_KEYS = ("id", "name", "task", "type", "tier", "round")
-"""An item's identity, where it has one: without `list-type: map` a server-side apply that meets defaults inside
-items is never in sync. The first of these that is required counts."""
+"""An item's identity, where it has one: such a list is a `list-type: map`. The first of these that is required
+counts. A list without is atomic, and there a server-side apply that meets defaults inside items is never in sync:
+those have none."""
 
 _STARTED = "has(oldSelf.status) && has(oldSelf.status.startedAt)"
 
@@ -164,6 +165,8 @@ def _structural(schema: Schema, defs: Schema, above: tuple[str, ...]) -> Schema:
     if isinstance(s.get("items"), dict):
         s["items"] = _structural(s["items"], defs, above)
         s |= _list_type(s["items"])
+        if "x-kubernetes-list-type" not in s:
+            s["items"] = _without_defaults(s["items"])
     if isinstance(s.get("additionalProperties"), dict):
         s["additionalProperties"] = _structural(s["additionalProperties"], defs, above)
         # The keys of a map are an enum in the models only.
@@ -183,6 +186,17 @@ def _list_type(items: Schema) -> Schema:
     required = cast("list[str]", items.get("required", []))
     key = next((k for k in LIST_KEYS if k in required), "")
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]} if key else {}
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """For items of an atomic list. The model knows the default all the same, and the description tells it."""
+    s = {k: v for k, v in schema.items() if k != "default"}
+    if "properties" in s:
+        s["properties"] = {k: _without_defaults(v) for k, v in s["properties"].items()}
+    for below in ("items", "additionalProperties"):
+        if isinstance(s.get(below), dict):
+            s[below] = _without_defaults(s[below])
+    return s
 
 
 def write(directory: Path) -> list[Path]:

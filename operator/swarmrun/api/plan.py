@@ -41,9 +41,10 @@ class Contract(ApiModel):
     path: RepoPath
     """File that holds it, relative to the repository's root."""
     declaration: Annotated[str, StringConstraints(max_length=8000)] = ""
-    """Source text: imports it needs, then the signature(s); bodies are `...` (data models are complete)."""
+    """Source text: imports it needs, then the signature(s); bodies are `...` (data models are complete).
+    May be absent for routes and files alone."""
     description: Annotated[str, StringConstraints(max_length=2000)] = ""
-    """What it means: units, errors, what an empty result says."""
+    """What it means: units, errors, what an empty result says. Default: empty."""
 
 
 class Acceptance(ApiModel):
@@ -67,19 +68,20 @@ class Task(ApiModel):
     instructions: Annotated[str, StringConstraints(max_length=16000)]
     """What the agent is asked to do."""
     owned_paths: Annotated[list[RepoPath], Field(max_length=50)] = Field(default_factory=list[RepoPath])
-    """Files or directories (ending in `/`, or globs) that only this task may change."""
+    """Files or directories (ending in `/`, or globs) that only this task may change. Absent:
+    for researchers alone."""
     depends_on: Annotated[list[TaskId], Field(max_length=50)] = Field(default_factory=list[TaskId])
     """Tasks that must be merged before this one starts. Default: none."""
     provides: Annotated[list[TaskId], Field(max_length=200)] = Field(default_factory=list[TaskId])
-    """Contracts it implements."""
+    """Contracts it implements. Default: none."""
     uses: Annotated[list[TaskId], Field(max_length=200)] = Field(default_factory=list[TaskId])
-    """Contracts it may rely on."""
+    """Contracts it may rely on. Default: none."""
     acceptance: Annotated[list[Acceptance], Field(max_length=10)] = Field(default_factory=list[Acceptance])
-    """What must hold when it finishes; three to five are usual."""
+    """What must hold when it finishes: at least one, three to five are usual."""
     skills: Annotated[list[TaskId], Field(max_length=10)] = Field(default_factory=list[TaskId])
-    """Skills its agent is given besides the run's."""
+    """Skills its agent is given besides the run's. Default: none."""
     estimate: Annotated[int, Field(ge=1, le=100)] = 10
-    """Turns the planner expects; used for the critical path and to divide budgets."""
+    """Turns the planner expects; used for the critical path and to divide budgets. Default 10."""
 
 
 class Criterion(ApiModel):

@@ -80,11 +80,12 @@ class Publish(ApiModel):
     pull_request: PullRequestSpec = Field(default_factory=PullRequestSpec)
     """Default: the branch only."""
     approval: bool = False
-    """Wait for an approval (`publish`) before anything is pushed."""
+    """Wait for an approval (`publish`) before anything is pushed. Default: no."""
     partial: bool = False
-    """Publish even when some tasks were parked, failed or skipped (then the run still ends Incomplete)."""
+    """Publish also when tasks were parked, failed or skipped, or the verdict was not good; the run still ends Failed,
+    with its reason (Incomplete, BudgetExceeded, GatesFailed, ContractsBroken, ScoreBelowThreshold). Default: no."""
     task_branches: bool = False
-    """Also push every agent's branch as `swarm-tasks/<name>/<task>`."""
+    """Also push every agent's branch as `swarm-tasks/<name>/<task>`. Default: no."""
 
 
 class PlanSpec(ApiModel):
@@ -108,17 +109,17 @@ class PlanSpec(ApiModel):
         )
     )
     approval: bool = False
-    """Wait for an approval (`plan`) before any agent starts."""
+    """Wait for an approval (`plan`) before any agent starts. Default: no."""
     max_tasks: Annotated[int, Field(ge=1, le=100)] = 12
     """A plan with more goes back to the planner. Default 12."""
     summary: Annotated[str, StringConstraints(max_length=4000)] = ""
-    """Of the user's own plan."""
+    """What `tasks` build, in short; without them it has no effect. Default: says that the plan was given."""
     tasks: Annotated[list[Task], Field(max_length=100)] = Field(default_factory=list[Task])
     """The user's own plan. Default: the planner makes one."""
     contracts: Annotated[list[Contract], Field(max_length=200)] = Field(default_factory=list[Contract])
-    """Contracts between `tasks`."""
+    """Contracts between `tasks`; they go with `tasks` alone. Default: none."""
     criteria: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
-    """Added to the judge's rubric."""
+    """Added to the judge's rubric, with `tasks` or without. Default: none."""
 
     def given(self) -> Plan | None:
         """The user's own plan, when there is one."""
@@ -147,20 +148,20 @@ class Budget(ApiModel):
 
 class Resources(ApiModel):
     cpu: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?m?$")] | None = None
-    """Cores, `500m` or `2`. Default 1."""
+    """Cores, `500m` or `2`. Default: the class's, else 1."""
     memory: Annotated[str, StringConstraints(pattern=r"^[0-9]+(Mi|Gi)$")] | None = None
-    """Default 2Gi."""
+    """Memory, in Mi or Gi. Default: the class's, else 2Gi."""
     disk: Annotated[str, StringConstraints(pattern=r"^[0-9]+(Mi|Gi)$")] | None = None
-    """Default 10Gi."""
+    """Size of the volume, in Mi or Gi. Default: the class's, else 10Gi."""
     pids: Annotated[int, Field(ge=32, le=32768)] | None = None
-    """Processes at once. Default 512."""
+    """Processes at once. Default: the class's, else 512."""
 
 
 class EnvVar(ApiModel):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
     """Name of the variable."""
     value: Annotated[str, StringConstraints(max_length=4000)] = ""
-    """Its value. No secrets: agents can read it."""
+    """Its value. No secrets: agents can read it. Default: empty."""
 
 
 class EgressRule(ApiModel):
@@ -175,14 +176,16 @@ class EgressRule(ApiModel):
 
 
 class Egress(ApiModel):
-    """The network a sandbox may reach. Default: none."""
+    """The network a sandbox may reach. A run that asks for none of `enabled`, `dns` and `allow` has what its class
+    grants, a class without them grants none."""
 
     enabled: bool = False
-    """Any destination; the class's egress proxy alone, where it names one."""
+    """In a cluster every public address, never private, link-local and shared ranges; where the class names an
+    egress proxy, that proxy alone. Locally all of the machine's network. Default: no."""
     dns: bool = False
     """Names may be resolved. Default: no."""
     allow: Annotated[list[EgressRule], Field(max_length=50)] = Field(default_factory=list[EgressRule])
-    """Destinations besides `enabled`."""
+    """Destinations besides `enabled`, private ones too. Default: none."""
     setup_only: bool = False
     """What is granted holds for `setup` commands and is closed before an agent's first command. Also true
     where the class says so. Default: it holds as long as the sandbox does."""
@@ -195,11 +198,12 @@ class SandboxOptions(ApiModel):
         list[Annotated[str, StringConstraints(min_length=1, max_length=4000)]], Field(max_length=20)
     ] = Field(default_factory=list[str])
     """Shell commands that prepare a clone (install dependencies). Run once on the base; their result is
-    cloned for each task where the provider can, else they run again."""
+    cloned for each task where the provider can, else they run again. Default: the class's, else none."""
     resources: Resources = Field(default_factory=Resources)
     """What one sandbox may use."""
     env: Annotated[list[EnvVar], Field(max_length=100)] = Field(default_factory=list[EnvVar])
-    """Environment of agents' commands."""
+    """Environment of agents' commands, joined with the class's; of one name the run's value holds. Default: the
+    class's."""
     egress: Egress = Field(default_factory=Egress)
 
     @property
@@ -216,9 +220,9 @@ class Gate(ApiModel):
     command: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
     """Shell command, run at the repository's root."""
     fix: Annotated[str, StringConstraints(max_length=4000)] = ""
-    """A safe automatic fix (formatter, linter), run before the gate."""
+    """A safe automatic fix (formatter, linter), run before the gate. Default: none."""
     required: bool = True
-    """A required gate with new failures caps the score below the threshold."""
+    """A required gate with new failures caps the score below the threshold. Default: yes."""
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 900
     """Then it counts as failed. Default 900."""
 
@@ -227,11 +231,11 @@ class JudgeSpec(ApiModel):
     threshold: Annotated[int, Field(ge=0, le=100)] | None = None
     """Score the result must reach. Default: the class's, else 70."""
     rubric: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
-    """Default: works as asked, contracts and structure, tests, security hygiene."""
+    """Criteria. Default: the class's, else works as asked, contracts and structure, tests, security hygiene."""
     max_fix_rounds: Annotated[int, Field(ge=0, le=10)] = 3
     """Rounds of fixing after the first judgement. Default 3."""
     samples: Annotated[int, Field(ge=1, le=5)] = 3
-    """Judgements per round, criteria permuted; the majority counts."""
+    """Judgements per round, criteria permuted; the majority counts. Default 3."""
 
 
 class SwarmRunSpec(ApiModel):
@@ -261,13 +265,13 @@ class SwarmRunSpec(ApiModel):
     judge: JudgeSpec = Field(default_factory=JudgeSpec)
     """How the result is judged. Default: the class's."""
     skills: Annotated[list[TaskId], Field(max_length=20)] = Field(default_factory=list[TaskId])
-    """Skills that every agent is given."""
+    """Skills that every agent is given, besides those of its task. Default: none."""
     class_name: Name | None = None
     """SwarmClass. Default: the class marked as default (locally: the one in the same file, else built in)."""
     suspend: bool = False
-    """Agents stop at their next turn and go on when this is false again."""
+    """Agents stop at their next turn and go on when this is false again. Default: no."""
     cancel: bool = False
-    """Ends the run for good; every branch is kept. Never back to false."""
+    """Ends the run for good; every branch is kept. Never back to false. Default: no."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
     """After this, volumes and artifacts of a finished run are removed; never the resource. Default: kept."""
 

@@ -38,48 +38,49 @@ class Auth(ApiModel):
     """How the brain authenticates to a model. Never seen by a sandbox."""
 
     type: Literal["none", "key", "entra"] = "key"
-    """`entra`: workload identity or the developer's own Azure login."""
+    """`entra`: workload identity or the developer's own Azure login. Default key."""
     env: Annotated[str, StringConstraints(max_length=200)] = ""
     """Environment variable of the brain that holds the key. Default `OPENAI_API_KEY`
     (`AZURE_OPENAI_API_KEY` for provider azure-openai)."""
     file: Annotated[str, StringConstraints(max_length=500)] = ""
-    """File that holds the key (a mounted Secret)."""
+    """File that holds the key (a mounted Secret); wins over `env`. Default: none."""
 
 
 class Prices(ApiModel):
-    """US dollars per million tokens."""
+    """US dollars per million tokens. Where one is set the built-in table no longer counts for this model. Default: the
+    table's."""
 
     input: Usd | None = None
-    """Input tokens that were not cached. Absent: the built-in table's."""
+    """Input tokens that were not cached. Absent beside another price: the cost is unknown."""
     cached_input: Usd | None = None
-    """Input tokens read from the provider's cache. Absent: the table's."""
+    """Input tokens read from the provider's cache. Absent beside another price: as `input`."""
     cache_write: Usd | None = None
-    """Input tokens written to it. Absent: the table's."""
+    """Input tokens written to it. Absent beside another price: as `input`."""
     output: Usd | None = None
-    """Output tokens, reasoning included. Absent: the table's."""
+    """Output tokens, reasoning included. Absent beside another price: the cost is unknown."""
 
 
 class ProfileOverrides(ApiModel):
     """Where the built-in table does not know a model or is wrong. Absent: the table's value."""
 
     api: Literal["responses", "chat"] | None = None
-    """Which interface of the endpoint is spoken."""
+    """Which interface of the endpoint is spoken. Absent: the table's."""
     reasoning_effort: Annotated[str, StringConstraints(max_length=20)] | None = None
-    """As the model names it; empty: not sent."""
+    """As the model names it; empty: not sent. Absent: the table's."""
     reasoning_replay: Literal["none", "encrypted", "reasoning_content", "reasoning_details"] | None = None
-    """How reasoning of earlier turns goes back to the server."""
+    """How reasoning of earlier turns goes back to the server. Absent: the table's."""
     temperature: Annotated[str, StringConstraints(pattern=r"^[0-9](\.[0-9]+)?$")] | None = None
-    """Sent only when set here or in the table."""
+    """Sent only when set here or in the table. Absent: the table's."""
     json_schema: Literal["strict", "object", "none"] | None = None
-    """How an answer in JSON is asked for."""
+    """How an answer in JSON is asked for. Absent: the table's."""
     parallel_tools: bool | None = None
-    """Several tool calls in one answer."""
+    """Several tool calls in one answer. Absent: the table's."""
     edit_tool: Literal["edit_file", "apply_patch"] | None = None
-    """Tool that agents edit files with."""
+    """Tool that agents edit files with. Absent: the table's."""
     context_window: Annotated[int, Field(ge=2000)] | None = None
-    """Tokens of input and output together."""
+    """Tokens of input and output together. Absent: the table's."""
     max_output: Annotated[int, Field(ge=256)] | None = None
-    """Tokens one answer may have."""
+    """Tokens one answer may have. Absent: the table's."""
 
 
 class ModelTier(ApiModel):
@@ -127,12 +128,12 @@ class AllowedRepositories(ApiModel):
     schemes: Annotated[list[Literal["https", "ssh", "http", "file"]], Field(max_length=4)] = Field(
         default_factory=lambda: ["https", "ssh"]
     )
-    """`http` and `file` (local paths) only where this says so."""
+    """`http` and `file` (local paths) only where this says so. Default: https and ssh."""
 
 
 class JudgeDefaults(ApiModel):
     threshold: Annotated[int, Field(ge=0, le=100)] = 70
-    """A run may ask for more, never for less."""
+    """A run may ask for more, never for less. Default 70."""
     rubric: Annotated[list[Criterion], Field(max_length=20)] = Field(default_factory=list[Criterion])
     """Criteria where a run names none. Default: works as asked, structure, tests, security."""
 
@@ -178,11 +179,12 @@ class PodSettings(ApiModel):
         ],
         Field(max_length=20),
     ] = Field(default_factory=list[str])
-    """Taints to tolerate, written as `kubectl taint` does: `key`, `key:Effect`, `key=value:Effect`."""
+    """Taints to tolerate, written as `kubectl taint` does: `key`, `key:Effect`, `key=value:Effect`.
+    Default: none."""
     labels: dict[str, str] = Field(default_factory=dict[str, str])
-    """Further labels of Pods; SwarmRun's own are not replaced."""
+    """Further labels of Pods; SwarmRun's own are not replaced. Default: none."""
     annotations: dict[str, str] = Field(default_factory=dict[str, str])
-    """Further annotations of Pods."""
+    """Further annotations of Pods. Default: none."""
     ca_config_map: Label = ""
     """ConfigMap of the run's namespace whose `ca.crt` set-up, agents and git trust besides the image's
     certificates. Default: those alone."""
@@ -216,9 +218,9 @@ class SwarmClassSpec(ApiModel):
     pods: PodSettings = Field(default_factory=PodSettings)
     """How Pods are made, in a cluster."""
     ceilings: Budget = Field(default_factory=Budget)
-    """No run gets more; also the default where a run says nothing."""
+    """No run gets more; also the default where a run says nothing. Default: no bound, and the defaults of a run."""
     parallelism: Annotated[int, Field(ge=1, le=100)] = 4
-    """Agents of one run at work at once, at most."""
+    """Agents of one run at work at once, at most; also the default of a run. Default 4."""
     max_sandboxes: Annotated[int, Field(ge=2, le=100_000)] | None = None
     """Sandboxes of all runs of this class together, at once; a run waits (WaitingForCapacity) until two are free.
     Default: no cap but the operator's."""

@@ -71,6 +71,7 @@ class Probes:
         said: dict[str, Any] = {
             "watch": ails or "hears",
             "sweep": round(time.monotonic() - sweep.done_at) if sweep else 0,
+            "compared": round(time.monotonic() - sweep.heard_at) if sweep else 0,
             "volume": await asyncio.to_thread(volume.look, self._settings.state),
             "waits": self.waits_for(),
         }

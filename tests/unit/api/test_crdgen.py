@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,23 @@ def test_lists_of_objects_are_maps_by_their_key() -> None:
     assert found["SwarmRun.spec.plan.tasks[].ownedPaths"] is None
 
 
+def test_nothing_below_an_atomic_list_of_objects_has_a_default() -> None:
+    """The API server would add it, and a server-side apply of the whole list would take it away again."""
+    atomic = [
+        (path, node["items"])
+        for path, node in schemas()
+        if node["type"] == "array"
+        and node["items"]["type"] == "object"
+        and node.get("x-kubernetes-list-type") != "map"
+    ]
+    assert {path for path, _ in atomic} >= {
+        "SwarmRun.spec.plan.tasks[].acceptance",
+        "SwarmRun.spec.sandbox.egress.allow",
+        "SwarmRun.status.merges[].files",
+    }
+    assert [p for path, items in atomic for p, node in nodes(items, f"{path}[]") if "default" in node] == []
+
+
 def test_started_runs_keep_goal_repository_and_plan_and_cancel_stays() -> None:
     schema = crds()["swarmruns.yaml"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     rules = [r["rule"] for r in schema["x-kubernetes-validations"]]
@@ -91,3 +109,18 @@ def test_every_field_is_described(kind: str) -> None:
         and not node.get("description")
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("kind", ["SwarmRun", "SwarmClass"])
+def test_what_may_be_left_out_says_what_holds_then(kind: str) -> None:
+    """Of an object its fields say so."""
+    silent = [
+        f"{path}.{name}"
+        for path, node in schemas()
+        if path.startswith(f"{kind}.spec")
+        for name, field in node.get("properties", {}).items()
+        if name not in node.get("required", [])
+        and "properties" not in field
+        and not re.search(r"\b(default|absent|at least one)\b", field["description"], re.IGNORECASE)
+    ]
+    assert silent == []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from swarmrun.api.resolve import spec_hash
 from swarmrun.api.run import SwarmRun
 from swarmrun.api.served import served
 
@@ -32,6 +33,18 @@ def test_fields_of_a_newer_crd_are_left_out_wherever_they_stand() -> None:
     assert run.spec.gates[0].command == "pytest"
     # What the API server gave is not changed.
     assert given["spec"]["tomorrow"] == {"a": 1}
+
+
+def test_a_check_without_a_command_is_the_same_as_one_with_an_empty_one() -> None:
+    """The schema has no default in there; a resource of before has it written out."""
+
+    def plan(**check: str) -> dict[str, Any]:
+        task = {"id": "a", "title": "A", "instructions": "Write it.", "ownedPaths": ["a.py"]}
+        return {"tasks": [task | {"acceptance": [{"description": "It is there.", **check}]}]}
+
+    bare, written = (served(SwarmRun, body(plan=given)) for given in (plan(), plan(command="")))
+    assert bare.spec.plan.tasks[0].acceptance[0].command == ""
+    assert spec_hash(bare) == spec_hash(written)
 
 
 def test_a_value_that_is_wrong_stays_an_error_beside_an_unknown_field() -> None:

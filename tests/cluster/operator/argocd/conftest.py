@@ -116,7 +116,11 @@ class Shop:
             "title": "A note",
             "instructions": "Write note.txt.",
             "ownedPaths": ["note.txt"],
-            "acceptance": [{"description": "It is there.", "command": "test -s note.txt"}],
+            "acceptance": [
+                {"description": "It is there.", "command": "test -s note.txt"},
+                # For the judge: a list without keys, so a default in it would never be in sync.
+                {"description": "It says what it is a note of."},
+            ],
         }
         asked = {
             "className": self.name,
