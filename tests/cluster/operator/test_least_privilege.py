@@ -130,6 +130,13 @@ def changed(body: Json, *path: str | int, to: Any) -> Json:
     return body
 
 
+def refused(kubectl: Any, *words: str) -> str:
+    """What kubectl says; empty where it was done."""
+    line = ["kubectl", "-n", kubectl.namespace, *words]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    return "" if done.returncode == 0 else done.stderr
+
+
 BOX = ("spec", "containers", 0)
 
 
@@ -228,6 +235,35 @@ def test_no_git_pod_sends_a_secret_to_a_stranger(thief: Thief, url: str, host: s
     assert f"Secret git is not for host {host} " in thief.tries(git(thief, url=url))
     assert "Secret private is not labelled" in thief.tries(git(thief, url=url, secret="private"))
     assert thief.tries(git(thief, url=url, secret="")) == ""
+
+
+def test_a_run_whose_secret_was_taken_back_can_still_be_cancelled_but_not_sent_elsewhere(
+    thief: Thief,
+) -> None:
+    kubectl = thief.kubectl
+    late = {
+        "labels": {"swarmrun.dev/git-credential": "true"},
+        "annotations": {"swarmrun.dev/allowed-hosts": "git.example.com"},
+    }
+    kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "late", **late}})
+    url = {"url": "https://git.example.com/o/r", "credential": {"name": "late"}}
+    run: Json = {
+        "apiVersion": "swarmrun.dev/v1alpha1",
+        "kind": "SwarmRun",
+        "metadata": {"name": "late"},
+        "spec": {"goal": "g", "repository": url},
+    }
+    kubectl.apply(run)
+    kubectl("label", "secret", "late", "swarmrun.dev/git-credential-")
+    elsewhere = json.dumps({"spec": {"repository": {"url": "https://git.example.com/o/other"}}})
+    patch = ("patch", "swarmruns.swarmrun.dev", "late", "--type=merge", "-p", elsewhere)
+    # A label that was taken away is heard of some moments later.
+    kubectl.until(lambda: "is not labelled" in refused(kubectl, *patch, "--dry-run=server"))
+    kubectl("annotate", "swarmruns.swarmrun.dev", "late", "swarmrun.dev/cancel=enough")
+    kubectl("label", "secret", "late", "swarmrun.dev/git-credential=true")
+    kubectl("annotate", "--overwrite", "secret", "late", "swarmrun.dev/allowed-hosts=other.example.com")
+    kubectl.until(lambda: "is not for host" in refused(kubectl, *patch, "--dry-run=server"))
+    kubectl("annotate", "--overwrite", "swarmruns.swarmrun.dev", "late", "swarmrun.dev/cancel=really")
 
 
 def test_nothing_is_made_in_the_namespaces_of_kubernetes(thief: Thief) -> None:
