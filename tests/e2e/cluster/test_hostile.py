@@ -169,8 +169,8 @@ def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> 
     assert "\x1b" not in stored
     for reason, words in (
         ("AgentFailed", "attacker: attempt 1 ended ToolRejected: the repository's directory is gone"),
-        ("SandboxLost", "attacker: sandbox 1 was lost: ServerEnded"),
-        ("SandboxLost", "attacker: sandbox 2 was lost: ServerEnded"),
+        ("SandboxLost", "attacker: sandbox 1 of attempt 2 was lost: ServerEnded"),
+        ("SandboxLost", "attacker: sandbox 2 of attempt 2 was lost: ServerEnded"),
         ("AgentFailed", "it claims to be done after 4 tool calls, but its diff is empty"),
         ("Incomplete", "not in the result: attacker (failed: PhantomAgent)"),
     ):
