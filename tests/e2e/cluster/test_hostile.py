@@ -12,7 +12,7 @@ import hostile
 import pytest
 from kubectl import RUNS
 from place import Place
-from play import CREDENTIAL, KEY, PATIENCE, Play, Scene, Search
+from play import CREDENTIAL, KEY, TEST, Play, Scene, Search
 
 PLACE = "hostile"
 
@@ -132,7 +132,7 @@ def no_secret_got_out(play: Play) -> None:
     assert scene.search.places("planted") >= {"status", "events", "sandboxes' logs", "transcript", "remote"}
 
 
-@pytest.mark.timeout(PATIENCE + 300)
+@pytest.mark.timeout(TEST)
 def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> None:
     said = hostile.destroyer(scene.planted, scene.known, scene.remote)
     play = Play(scene, "fails", said, partial=True)
@@ -178,7 +178,7 @@ def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> 
         assert words in told
 
 
-@pytest.mark.timeout(PATIENCE + 300)
+@pytest.mark.timeout(TEST)
 def test_of_an_agent_that_attacks_and_delivers_only_its_own_work_is_published(scene: Scene) -> None:
     said = hostile.deliverer(scene.planted, scene.known, scene.remote)
     play = Play(scene, "works", said)
