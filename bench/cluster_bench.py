@@ -224,7 +224,7 @@ def turn_figures(bench: Bench) -> list[dict[str, Any]]:
     with operator.counted():
         began = time.monotonic()
         kubectl.apply(bench.run("turns", agents=AGENTS, turns=TURNS))
-        kubectl("wait", "--for=condition=Finished", "--timeout=600s", f"{RUNS}/turns")
+        kubectl.wait("condition=Finished", f"{RUNS}/turns", within=600)
         took, requests = time.monotonic() - began, operator.requests()
     status = kubectl.status("turns")
     assert status["phase"] == "Succeeded", status

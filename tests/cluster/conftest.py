@@ -33,15 +33,20 @@ from swarmrun.sandbox.kubernetes.provider import KubernetesProvider
 
 KEY = b"k" * 32
 NETWORK = NetworkOptions("swarmrun-system", {"app.kubernetes.io/component": "worker"})
+PATIENCE = 1500
+"""Seconds for a test that says nothing else: more than all together that it waits for here."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("SWARMRUN_TEST_CLUSTER") == "1" and os.environ.get("KUBECONFIG"):
-        return
+    ready = os.environ.get("SWARMRUN_TEST_CLUSTER") == "1" and os.environ.get("KUBECONFIG")
     skip = pytest.mark.skip(reason="needs a cluster: set KUBECONFIG and SWARMRUN_TEST_CLUSTER=1")
     for item in items:
-        if item.get_closest_marker("cluster"):
+        if not item.get_closest_marker("cluster"):
+            continue
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(PATIENCE))
+        if not ready:
             item.add_marker(skip)
 
 
@@ -71,7 +76,7 @@ class Cluster:
         return SandboxSpec(name, run="run", **(small | more))
 
     async def settled(
-        self, provider: KubernetesProvider, it: SandboxSpec, *, within: float = 90
+        self, provider: KubernetesProvider, it: SandboxSpec, *, within: float = 180
     ) -> SandboxState:
         """What `ensure` says once it no longer says Starting."""
         ends = time.monotonic() + within
@@ -87,7 +92,7 @@ class Cluster:
         return await provider.connect(it.id)
 
     async def until_lost(
-        self, provider: KubernetesProvider, it: SandboxSpec, *, within: float = 120
+        self, provider: KubernetesProvider, it: SandboxSpec, *, within: float = 240
     ) -> SandboxState:
         ends = time.monotonic() + within
         while (state := await provider.ensure(it)).phase != "Lost":
@@ -111,7 +116,7 @@ class Cluster:
         return GitPodAccess(self.api, self.place, options, self.network, repo, self.git_token, run)
 
     @staticmethod
-    async def served(call: Any, *args: Any, within: float = 60, **more: Any) -> Any:
+    async def served(call: Any, *args: Any, within: float = 180, **more: Any) -> Any:
         """As the orchestration does it: asked again while the git Pod starts."""
         ends = time.monotonic() + within
         while True:
@@ -125,7 +130,7 @@ class Cluster:
     async def pods(self) -> list[dict[str, Any]]:
         return (await self.api.get(f"{self.core}/pods"))["items"]
 
-    async def gone(self, what: str, *, within: float = 60) -> None:
+    async def gone(self, what: str, *, within: float = 180) -> None:
         """Waits until the namespace holds none of `what`."""
         ends = time.monotonic() + within
         while left := (await self.api.get(f"{self.core}/{what}"))["items"]:

@@ -298,7 +298,7 @@ def test_what_cannot_start_is_refused_with_its_reason(in_cluster, options, spec,
         pytest.skip("no image without Python is known here")
 
     async def scenario(cluster):
-        state = await cluster.settled(cluster.provider(**options), cluster.spec(**spec), within=40)
+        state = await cluster.settled(cluster.provider(**options), cluster.spec(**spec), within=180)
         assert (state.phase, state.reason) == ("Refused", reason), state
         assert state.message
 
@@ -309,7 +309,7 @@ def test_quota_and_limits_of_the_namespace_are_told_apart(in_cluster):
     async def scenario(cluster):
         quota = {"metadata": {"name": "q"}, "spec": {"hard": {"requests.memory": "300Mi"}}}
         await cluster.api.create(f"{cluster.core}/resourcequotas", quota)
-        for _ in range(50):
+        for _ in range(600):
             found = await cluster.api.get(f"{cluster.core}/resourcequotas/q")
             if found.get("status", {}).get("hard"):
                 break
@@ -322,7 +322,7 @@ def test_quota_and_limits_of_the_namespace_are_told_apart(in_cluster):
             "spec": {"limits": [{"type": "Container", "max": {"memory": "128Mi"}}]},
         }
         await cluster.api.create(f"{cluster.core}/limitranges", limits)
-        for _ in range(20):  # the admission plug-in's cache
+        for _ in range(200):  # the admission plug-in's cache
             state = await provider.ensure(cluster.spec(memory_mb=256))
             if state.reason == "LimitRangeViolated":
                 break

@@ -202,7 +202,8 @@ def test_plan_and_result_wait_for_approval_and_hold_no_sandbox_meanwhile(lab, pl
     started = run.start()
     until(lambda: run.phase() == "AwaitingApproval", "the plan waits")
     assert run.answered() == {}
-    assert lab.left_behind() == []
+    # The status is written before the sandbox is released.
+    until(lambda: lab.left_behind() == [], "no sandbox is held")
     lab.run("approve", NAME, "plan")
     until(lambda: run.phase() == "AwaitingApproval" and run.status().get("score"), "the result waits")
     assert run.branches() == ["main"]

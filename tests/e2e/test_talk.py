@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -31,6 +32,15 @@ class Talk:
         """`role/task/attempt/turn` → requests of any outcome."""
         return {key.split("/", 1)[1]: sum(counts.values()) for key, counts in self.server.requests().items()}
 
+    def settled(self) -> dict[str, int]:
+        """`asked` of a program that was killed: a request that it had sent may be counted a moment later."""
+        before = self.asked()
+        while True:
+            time.sleep(0.5)
+            if (now := self.asked()) == before:
+                return now
+            before = now
+
     def killed(self, when: Callable[[], Any]) -> None:
         """Starts it, and kills it once that is so."""
         started = self.lab.start("run", "-f", self.file)
@@ -56,7 +66,7 @@ def talk(lab: Lab) -> Iterator[Callable[..., Talk]]:
 def test_cancelling_a_stopped_run_asks_no_model_and_keeps_the_branches(lab, talk):
     run = talk(scenes.journal_recording(turns=40, delay=0.2), turns=40)
     run.killed(lambda: {"coder/a01/1/4", "coder/a02/1/4"} <= set(run.asked()))
-    before = run.asked()
+    before = run.settled()
     lab.run("cancel", NAME)
     assert run.asked() == before
     assert lab.status(NAME)["phase"] == "Cancelled"
@@ -79,7 +89,7 @@ def test_a_stopped_run_can_be_approved_and_goes_on_when_it_is_resumed(lab, talk)
 def test_a_stopped_run_can_be_suspended_and_begins_nothing_until_it_is_resumed(lab, talk):
     run = talk(scenes.journal_recording(turns=5, delay=0.2), turns=5)
     run.killed(lambda: {"coder/a01/1/2", "coder/a02/1/2"} <= set(run.asked()))
-    before = run.asked()
+    before = run.settled()
     lab.run("suspend", NAME)
     assert run.asked() == before
     assert "suspend: true" in lab.run("get", NAME).out

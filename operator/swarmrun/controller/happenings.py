@@ -14,8 +14,9 @@ _BAD = (AgentPhase.FAILED, AgentPhase.PARKED)
 _TOLD = (AgentPhase.RUNNING, AgentPhase.FINISHED, AgentPhase.FAILED, AgentPhase.SKIPPED)
 """Phases of an agent that make an Event; merges have their own."""
 
-_MET = re.compile(r"(\S+): (?:attempt (\d+) ended|sandbox \d+ was lost)")
-"""Notes of the orchestration (`again_or_failed`, `lost_or_raise`) that make an Event."""
+_MET = re.compile(r"(\S+): (?:attempt (\d+) ended|sandbox \d+(?: of attempt \d+)? was lost)")
+"""Notes of the orchestration (`again_or_failed`, `lost_or_raise`) that make an Event. What matches is the note's key:
+its rest may be clipped. Runs of before the attempt was named have it without."""
 
 
 @dataclass(frozen=True)

@@ -375,7 +375,9 @@ class Life(Host):
         if failed.reason != GONE:
             place = f"{s.turn}/{index}"
             s.losses[place] = s.losses.get(place, 0) + 1
-            self.note(f"sandbox {s.box.generation} was lost: {failed.reason}: {failed.message}")
+            # Generations begin at 1 in each attempt: without it the next one's loss would pass for this one.
+            which = f"sandbox {s.box.generation} of attempt {s.attempt}"
+            self.note(f"{which} was lost: {failed.reason}: {failed.message}")
             if sum(s.losses.values()) > MAX_LOSSES:
                 raise AttemptFailed("SandboxLost", f"{MAX_LOSSES} sandboxes were lost: {failed.message}")
         s.box = s.box.model_copy(update={"generation": s.box.generation + 1})

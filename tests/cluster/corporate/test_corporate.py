@@ -163,6 +163,7 @@ def test_a_git_pod_whose_proxy_is_down_waits(in_cluster, company, repository, fo
         company.proxy.close()
         env = {"HTTPS_PROXY": company.proxy_url}
         remote = cluster.git(repo, company.url(repository), secret="team-git", env=env)
+        await cluster.served(remote.check_pull_requests)  # which asks nobody: the Pod is there
         with pytest.raises(RemoteUnavailable, match=r"Failed to connect|Couldn't connect|Connection refused"):
             await cluster.served(remote.preflight, "", within=15)
 

@@ -5,10 +5,12 @@ No other operator may watch these namespaces meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +28,18 @@ ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "examples/url-shortener"
 FORGE = os.environ.get("SWARMRUN_TEST_FORGE", "").rstrip("/")
 TOKEN = os.environ.get("SWARMRUN_TEST_FORGE_TOKEN", "")
+MARGIN = 60
+"""Seconds that a command may take beyond the bound that it keeps itself. Arbitrary; ample on a busy machine."""
+
+
+def free_port() -> int:
+    """Nobody's now, and below 30000: neither a node's services nor connections out of this machine take it until it
+    is listened on."""
+    while True:
+        port = 20000 + secrets.randbelow(10000)
+        with socket.socket() as it, contextlib.suppress(OSError):
+            it.bind(("0.0.0.0", port))
+            return port
 
 
 class Kubectl:
@@ -34,18 +48,45 @@ class Kubectl:
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
 
-    def __call__(self, *args: str, given: str | None = None, ok: bool = True) -> str:
-        done = subprocess.run(
-            ["kubectl", "-n", self.namespace, *args], input=given, capture_output=True, text=True, timeout=360
-        )
+    def __call__(self, *args: str, given: str | None = None, ok: bool = True, patience: float = 360) -> str:
+        line = ["kubectl", "-n", self.namespace, *args]
+        done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=patience)
         if ok:
             assert done.returncode == 0, done.stderr
             return done.stdout
         assert done.returncode != 0, done.stdout
         return done.stderr
 
+    def wait(self, what: str, *which: str, within: float) -> None:
+        """`kubectl wait --for=WHAT`, for so many seconds."""
+        self("wait", f"--for={what}", f"--timeout={within:g}s", *which, patience=within + MARGIN)
+
+    def finished(self, run: str, *, within: float = 600) -> None:
+        """A run takes about a minute on an idle machine."""
+        self.wait("condition=Finished", f"swarmrun/{run}", within=within)
+
+    def pods_of_runs_gone(self, *, within: float = 180) -> None:
+        self.wait("delete", "pod", "-l", "app.kubernetes.io/name=swarmrun", within=within)
+
+    def may(self, user: str, verb: str, what: str, *more: str) -> bool:
+        """Whether that user has the right; it comes some moments after the binding that gives it."""
+        words = ["auth", "can-i", verb, what, f"--as={user}", *more]
+        line = ["kubectl", "-n", self.namespace, *words]
+        return subprocess.run(line, capture_output=True, text=True, timeout=60).stdout.strip() == "yes"
+
+    def create_namespace(self) -> None:
+        """With the account that bare Pods run under: Kubernetes makes it a moment later, and refuses them before."""
+        self("create", "namespace", self.namespace)
+        self.until(lambda: self("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"))
+
     def apply(self, *resources: dict[str, Any], ok: bool = True) -> str:
         return self("apply", "--server-side", "-f", "-", given=yaml.safe_dump_all(resources), ok=ok)
+
+    def refusal(self, body: dict[str, Any], *more: str) -> str:
+        """What the API server says to a resource; empty when it would make it. Nothing is changed."""
+        line = ["kubectl", "-n", self.namespace, "create", "--dry-run=server", "-f", "-", *more]
+        done = subprocess.run(line, input=json.dumps(body), capture_output=True, text=True, timeout=60)
+        return "" if done.returncode == 0 else done.stderr
 
     def run(self, name: str) -> dict[str, Any]:
         return json.loads(self("get", "swarmrun", name, "-o", "json"))
@@ -58,7 +99,7 @@ class Kubectl:
             (c["reason"] for c in self.status(name).get("conditions", []) if c["type"] == "Ready"), ""
         )
 
-    def until(self, what: Callable[[], Any], *, within: float = 60) -> Any:
+    def until(self, what: Callable[[], Any], *, within: float = 120) -> Any:
         ends = time.monotonic() + within
         while not (found := what()):
             assert time.monotonic() < ends, self("get", "swarmruns", "-o", "yaml")[-4000:]
@@ -71,15 +112,16 @@ class Operator:
 
     def __init__(self, state: Path, namespace: str, **env: str) -> None:
         self.log = state.parent / "operator.log"
+        self.probe_port, self.metrics_port = free_port(), free_port()
         self._env = {
             **os.environ,
             "SWARMRUN_STATE": str(state),
             "SWARMRUN_SANDBOXES": "process",
             "SWARMRUN_UNSAFE_NO_SANDBOX": "true",
             "SWARMRUN_NAMESPACES": namespace,
-            "SWARMRUN_PROBE_PORT": str(20000 + secrets.randbelow(20000)),
+            "SWARMRUN_PROBE_PORT": str(self.probe_port),
             "SWARMRUN_READ_PORT": "0",
-            "SWARMRUN_METRICS_PORT": str(40000 + secrets.randbelow(10000)),
+            "SWARMRUN_METRICS_PORT": str(self.metrics_port),
             **env,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -124,7 +166,7 @@ def shared_kubectl(crds: None) -> Iterator[Kubectl]:
 def _namespace() -> Iterator[Kubectl]:
     name = f"operator-{secrets.token_hex(4)}"
     it = Kubectl(name)
-    it("create", "namespace", name)
+    it.create_namespace()
     yield it
     it("delete", "swarmclass", "-l", f"test={name}", "--ignore-not-found")
     it("delete", "namespace", name, "--wait=false", "--ignore-not-found")
@@ -215,11 +257,10 @@ class Rooms:
 
     def operator(self, state: Path, **env: str) -> Operator:
         """Started, and serving."""
-        port = str(20000 + secrets.randbelow(20000))
-        it = Operator(state, ",".join(self.names), SWARMRUN_PROBE_PORT=port, **env)
+        it = Operator(state, ",".join(self.names), **env)
         it.start()
-        ends = time.monotonic() + 60
-        while not _serves(f"http://127.0.0.1:{port}/readyz"):
+        ends = time.monotonic() + 180
+        while not _serves(f"http://127.0.0.1:{it.probe_port}/readyz"):
             assert time.monotonic() < ends, it.log.read_text()[-3000:]
             time.sleep(0.3)
         return it

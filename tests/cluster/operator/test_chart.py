@@ -25,7 +25,7 @@ RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(
         not os.environ.get("SWARMRUN_TEST_FORGE"), reason="needs SWARMRUN_TEST_FORGE and its token"
     ),
@@ -53,7 +53,7 @@ def helm(kubectl: Any) -> Iterator[Callable[..., str]]:
     def run(verb: str, *more: str) -> str:
         what = [] if verb == "uninstall" else chart
         done = subprocess.run(
-            ["helm", verb, release, *what, "-n", kubectl.namespace, "--wait", "--timeout=120s", *more],
+            ["helm", verb, release, *what, "-n", kubectl.namespace, "--wait", "--timeout=300s", *more],
             capture_output=True,
             text=True,
         )
@@ -112,7 +112,7 @@ def models(kubectl: Any) -> str:
             },
         },
     )
-    kubectl("wait", "--for=condition=Ready", "--timeout=60s", "pod/cassette")
+    kubectl.wait("condition=Ready", "pod/cassette", within=180)
     return f"http://cassette.{kubectl.namespace}.svc:8765/v1"
 
 
@@ -132,13 +132,15 @@ def test_from_install_to_uninstall(kubectl: Any, helm: Callable[..., str], model
     kubectl.apply(cls, run)
 
     # An upgrade in the middle of the run: its Pod is replaced, the run goes on.
-    kubectl.until(lambda: kubectl.status(NAME).get("progress") == "1/4", within=120)
+    kubectl.until(lambda: kubectl.status(NAME).get("progress", "") >= "1/4", within=300)
     helm("upgrade", "--set=podAnnotations.again=yes")
-    kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPublishApproval", within=180)
+    kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPublishApproval", within=600)
 
     # Approving is a right of its own.
     kubectl("create", "rolebinding", "ann", "--clusterrole=edit", "--user=ann")
     kubectl("create", "rolebinding", "bob", "--clusterrole=admin", "--user=bob")
+    kubectl.until(lambda: kubectl.may("ann", "patch", "swarmruns.swarmrun.dev"))
+    kubectl.until(lambda: kubectl.may("bob", "approve", "swarmruns.swarmrun.dev"))
     commit = kubectl.status(NAME)["result"]["commit"]
     approve = ("annotate", "swr", NAME, f"swarmrun.dev/approve-publish={commit}")
     assert "need the verb approve" in kubectl(*approve, "--as=ann", ok=False)
@@ -148,12 +150,12 @@ def test_from_install_to_uninstall(kubectl: Any, helm: Callable[..., str], model
     patch = ("patch", "swr", NAME, "--type=merge", "-p", waived, "--as=ann")
     assert "need the verb approve" in kubectl(*patch, ok=False)
     kubectl(*approve, "--as=bob")
-    kubectl("wait", "--for=condition=Finished", "--timeout=60s", f"swr/{NAME}")
+    kubectl.finished(NAME, within=300)
     assert (kubectl.reason(NAME), kubectl.status(NAME)["isolation"]) == ("Published", "pod")
-    kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=swarmrun", "--timeout=60s")
+    kubectl.pods_of_runs_gone()
 
     helm("uninstall")
-    kubectl("delete", "swr", NAME, "--timeout=10s")
+    kubectl("delete", "swr", NAME, "--timeout=30s")
 
 
 def test_policies_hold_the_operator_s_own_token_and_secrets(
@@ -170,10 +172,11 @@ def test_policies_hold_the_operator_s_own_token_and_secrets(
         "metadata": {"name": "thief"},
         "spec": {"containers": [{"name": "x", "image": SANDBOX}]},
     }
+    # Each policy, and the Secrets that it asks for, take effect some moments after they were made.
+    only = "the operator makes sandbox and git Pods only"
+    kubectl.until(lambda: only in kubectl.refusal(pod, f"--as={operator}"))
     body = json.dumps(pod)
-    assert "the operator makes sandbox and git Pods only" in kubectl(
-        "create", "-f", "-", f"--as={operator}", given=body, ok=False
-    )
+    assert only in kubectl("create", "-f", "-", f"--as={operator}", given=body, ok=False)
     for verb in ("get", "list", "watch"):
         kubectl("auth", "can-i", verb, "secrets", f"--as={operator}", ok=False)
     kubectl("auth", "can-i", "create", "pods", "--subresource=exec", f"--as={operator}", ok=False)
@@ -188,6 +191,8 @@ def test_policies_hold_the_operator_s_own_token_and_secrets(
         }
 
     kubectl("create", "secret", "generic", "private", "--from-literal=a=b")
+    kubectl.until(lambda: "is not labelled" in kubectl.refusal(asks(remote, "private")))
+    kubectl.until(lambda: "is not for host" in kubectl.refusal(asks("https://evil.example.com/x", "forge")))
     assert "is not labelled" in kubectl.apply(asks(remote, "private"), ok=False)
     host = remote.split("/")[2].split(":")[0]
     for url in (

@@ -30,7 +30,7 @@ PROBED = {
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(not shutil.which("helm"), reason="helm is not installed"),
 ]
 
@@ -57,7 +57,7 @@ class Release:
         }
         what = [str(chart), "-f", "-", "--wait"] if verb in ("install", "upgrade") else []
         wait = (
-            ["--timeout=120s"] if verb != "uninstall" else ["--wait", "--timeout=60s", "--ignore-not-found"]
+            ["--timeout=300s"] if verb != "uninstall" else ["--wait", "--timeout=180s", "--ignore-not-found"]
         )
         done = subprocess.run(
             ["helm", verb, self.name, *what, "-n", self.namespace, *wait, *more],
@@ -205,7 +205,7 @@ def serve_models(kubectl: Any) -> str:
             },
         },
     )
-    kubectl("wait", "--for=condition=Ready", "--timeout=60s", "pod/models")
+    kubectl.wait("condition=Ready", "pod/models", within=180)
     return f"http://models.{kubectl.namespace}.svc:8765/v1"
 
 
@@ -217,7 +217,7 @@ def test_a_run_goes_on_after_upgrade_uninstall_and_reinstall_and_nothing_holds_i
 ) -> None:
     release("install")
     kubectl.apply(a_run(className=make_class()))
-    began = kubectl.until(lambda: kubectl.status("shop").get("startedAt"), within=90)
+    began = kubectl.until(lambda: kubectl.status("shop").get("startedAt"), within=180)
     instance = kubectl.status("shop")["run"]
 
     old = release.operator()["metadata"]["uid"]
@@ -238,14 +238,14 @@ def test_a_run_goes_on_after_upgrade_uninstall_and_reinstall_and_nothing_holds_i
     release("install", "--take-ownership")
     marked = {"swarmrun.dev/cancel": "seen enough"}
     kubectl("annotate", "swr", "shop", *(f"{k}={v}" for k, v in marked.items()))
-    kubectl("wait", "--for=condition=Finished", "--timeout=120s", "swr/shop")
+    kubectl.finished("shop", within=300)
     ended = kubectl.status("shop")
     assert (ended["phase"], ended["run"], ended["startedAt"]) == ("Cancelled", instance, began)
 
     # A namespace that goes with an operator and a run at work in it.
     kubectl.apply(a_run("second", className=kubectl.namespace))
-    kubectl.until(lambda: kubectl.status("second").get("startedAt"), within=60)
-    kubectl("delete", "namespace", kubectl.namespace, "--timeout=120s")
+    kubectl.until(lambda: kubectl.status("second").get("startedAt"), within=180)
+    kubectl("delete", "namespace", kubectl.namespace, "--timeout=300s")
 
 
 def test_crds_stay_when_the_release_goes_and_come_back_under_its_name(
@@ -318,8 +318,8 @@ def test_an_operator_that_cannot_hear_is_started_anew_and_works_when_it_may_agai
     def restarts() -> int:
         return release.operator()["status"]["containerStatuses"][0]["restartCount"]
 
-    kubectl.until(lambda: restarts() >= 1, within=300)
+    kubectl.until(lambda: restarts() >= 1, within=600)
     binding["metadata"] = {"name": release.name, "labels": binding["metadata"]["labels"]}
     kubectl("create", "-f", "-", given=json.dumps(binding))
     kubectl.apply(a_run(className="there-is-none"))
-    kubectl.until(lambda: kubectl.reason("shop") == "SwarmClassNotFound", within=120)
+    kubectl.until(lambda: kubectl.reason("shop") == "SwarmClassNotFound", within=300)

@@ -23,7 +23,7 @@ def start(kubectl: Any) -> None:
 
 def test_the_schemas_are_taken_and_established(kubectl: Any) -> None:
     names = ("swarmruns.swarmrun.dev", "swarmclasses.swarmrun.dev")
-    kubectl("wait", "--for=condition=Established", "--timeout=20s", *(f"crd/{n}" for n in names))
+    kubectl.wait("condition=Established", *(f"crd/{n}" for n in names), within=120)
     for name in names:
         conditions = json.loads(kubectl("get", "crd", name, "-o", "json"))["status"]["conditions"]
         assert not [c for c in conditions if c["type"] == "NonStructuralSchema" and c["status"] == "True"]

@@ -56,7 +56,7 @@ class Gate:
         self._server.close()
 
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_workers_that_are_told_to_end_lose_nothing_and_no_step_is_counted_as_fai
     kubectl.until(lambda: gate.waiting)
     gate.closed = False
     for number, progress in enumerate(("", "0/4", "1/4", "2/4", "3/4"), 1):
-        kubectl.until(lambda want=progress: kubectl.status(NAME).get("progress", "") >= want, within=120)
+        kubectl.until(lambda want=progress: kubectl.status(NAME).get("progress", "") >= want, within=240)
         following = make(f"w{number}")
         following.start("worker")
         began = time.monotonic()
@@ -106,7 +106,7 @@ def test_workers_that_are_told_to_end_lose_nothing_and_no_step_is_counted_as_fai
         # A kubelet waits for 15 s more than the grace.
         assert time.monotonic() - began < GRACE + 15
         worker = following
-    kubectl("wait", "--for=condition=Finished", "--timeout=150s", f"swr/{NAME}")
+    kubectl.finished(NAME)
     gate.close()
     assert kubectl.reason(NAME) == "Published"
     client = engine.client()

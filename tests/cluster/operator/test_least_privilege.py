@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(not shutil.which("helm"), reason="helm is not installed"),
 ]
 
@@ -104,6 +104,8 @@ def thief(shared_kubectl: Any, chart: tuple[str, str]) -> Thief:
     }
     kubectl.until(lambda: "makes sandbox and git Pods only" in it.tries(stranger))
     kubectl.until(lambda: "is not labelled" in it.tries(git(it, secret="private")))
+    kubectl.until(lambda: "is not for host" in it.tries(git(it, url="https://evil.example.com/o/r")))
+    kubectl.until(lambda: "never change" in it.tries(changed(server_files(it.place), "immutable", to=False)))
     return it
 
 
@@ -306,6 +308,15 @@ def test_only_pods_of_runs_can_be_deleted_with_its_token(thief: Thief) -> None:
         theirs, "metadata", to={"name": "ours", "labels": {"app.kubernetes.io/managed-by": "swarmrun"}}
     )
     thief.kubectl.apply(theirs, ours)
+    trial = ["delete", "pod", "bank", "--wait=false", "--dry-run=server", f"--as={thief.name}"]
+    line = ["kubectl", "-n", thief.kubectl.namespace, *trial]
+
+    def held() -> bool:
+        """A policy takes effect some moments after it was made."""
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        return "deletes its own Pods only" in done.stderr
+
+    thief.kubectl.until(held)
     for what in (("pod", "bank"), ("pod", "--all")):
         said = thief.kubectl("delete", *what, "--wait=false", f"--as={thief.name}", ok=False)
         assert "deletes its own Pods only" in said

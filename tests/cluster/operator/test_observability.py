@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 NAME = "url-shortener"
 Metrics = dict[str, list[tuple[dict[str, str], float]]]
@@ -34,8 +33,8 @@ def total(metrics: Metrics, name: str, **labels: str) -> float:
 def test_a_run_is_seen_in_metrics_and_logs(
     kubectl: Any, make_operator: Callable[..., Any], demo: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    port = 40000 + secrets.randbelow(10000)
-    operator = make_operator(SWARMRUN_METRICS_PORT=str(port), SWARMRUN_LOG_FORMAT="json")
+    operator = make_operator(SWARMRUN_LOG_FORMAT="json")
+    port = operator.metrics_port
     kubectl.apply(*demo(plan={"approval": True}))
     operator.start()
     kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPlanApproval")
@@ -45,7 +44,7 @@ def test_a_run_is_seen_in_metrics_and_logs(
     assert total(waiting, "swarmrun_watch_deaf") == 0
     plan = kubectl.status(NAME)["plan"]["hash"]
     kubectl("annotate", "swr", NAME, f"swarmrun.dev/approve-plan={plan}")
-    kubectl("wait", "--for=condition=Finished", "--timeout=150s", f"swr/{NAME}")
+    kubectl.finished(NAME)
     ended = scraped(port)
     assert total(ended, "swarmrun_runs", phase="Succeeded") == 1
     assert total(ended, "swarmrun_runs", phase="AwaitingApproval") == 0

@@ -33,7 +33,7 @@ IMAGE = os.environ.get("SWARMRUN_TEST_OPERATOR_IMAGE", "localhost/swarmrun-opera
 SANDBOX = os.environ.get("SWARMRUN_TEST_SANDBOX_IMAGE", "localhost/swarmrun-sandbox:dev")
 
 # Many short processes: minutes on a busy machine.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
 
 @dataclass
@@ -65,7 +65,7 @@ class User:
     def __call__(self, *args: str, code: int = 0) -> Done:
         """`kubectl swarm ARGS`."""
         done = subprocess.run(
-            ["kubectl", "swarm", *args], env=self.env, capture_output=True, text=True, timeout=180
+            ["kubectl", "swarm", *args], env=self.env, capture_output=True, text=True, timeout=360
         )
         assert done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return Done(done.returncode, done.stdout, done.stderr)
@@ -130,7 +130,7 @@ def service(kubectl: Any) -> Iterator[str]:
     }
     line = ["helm", "install", release, str(ROOT / "charts/swarmrun"), "-n", kubectl.namespace, "--wait"]
     done = subprocess.run(
-        [*line, "--timeout=120s", *(f"--set={k}={v}" for k, v in values.items())],
+        [*line, "--timeout=300s", *(f"--set={k}={v}" for k, v in values.items())],
         capture_output=True,
         text=True,
     )
@@ -177,7 +177,7 @@ def test_a_run_is_watched_approved_and_read_when_its_pods_are_gone(
     boss = user("boss", "admin", **found)
     stranger = user("stranger", **found)
     kubectl.apply(*asked(plan={"approval": True}, publish={"approval": True}))
-    kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPlanApproval", within=120)
+    kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPlanApproval", within=300)
 
     # Approving is a right of its own, whatever else one may.
     refused = editor("approve", NAME, "plan", code=1)
@@ -195,20 +195,20 @@ def test_a_run_is_watched_approved_and_read_when_its_pods_are_gone(
     with following.open("w") as out:
         follower = subprocess.Popen(["kubectl", "swarm", "logs", "-f", NAME], env=viewer.env, stdout=out)
     try:
-        kubectl.until(lambda: "[1] ── coder 1, attempt 1, turn 1" in following.read_text(), within=120)
+        kubectl.until(lambda: "[1] ── coder 1, attempt 1, turn 1" in following.read_text(), within=300)
         tree = viewer("tree", NAME).out
         assert "pod url-shortener-" in tree
         assert "[coder " in tree
-        kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPublishApproval", within=200)
+        kubectl.until(lambda: kubectl.reason(NAME) == "AwaitingPublishApproval", within=600)
         task = viewer("diff", NAME, "1").out
         assert task.startswith("diff --git ")
         whole = viewer("diff", NAME, "--stat").out
         assert "shortener/storage.py" in whole
         commit = kubectl.status(NAME)["result"]["commit"]
         assert f"publish {commit[:12]} approved" in boss("approve", NAME, "publish").out
-        ended = viewer("wait", NAME, "--timeout", "60s")
+        ended = viewer("wait", NAME, "--timeout", "300s")
         assert ended.out.splitlines()[-1].startswith(f"{NAME}: Succeeded (Published)")
-        assert follower.wait(60) == 0
+        assert follower.wait(180) == 0
     finally:
         follower.kill()
     followed = following.read_text()
@@ -216,7 +216,7 @@ def test_a_run_is_watched_approved_and_read_when_its_pods_are_gone(
         assert words in followed, followed[-3000:]
 
     # When the Pods are gone: what the brain stored.
-    kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=swarmrun", "--timeout=60s")
+    kubectl.pods_of_runs_gone()
     told = viewer("logs", NAME, "1").out
     assert told.startswith("── coder 1, attempt 1, turn 1\n")
     assert "→ finish" in told
@@ -264,7 +264,7 @@ def test_a_run_is_watched_approved_and_read_when_its_pods_are_gone(
     assert editor("diff", NAME, "1").out == task
     # And without the operator.
     kubectl("scale", "deploy", service.partition("/")[2].removesuffix("-read"), "--replicas=0")
-    kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=swarmrun-operator", "--timeout=90s")
+    kubectl.wait("delete", "pod", "-l", "app.kubernetes.io/name=swarmrun-operator", within=240)
     gone = editor("logs", NAME, "1", code=1)
     assert "read interface does not answer" in gone.err
     assert "ask for" not in gone.err

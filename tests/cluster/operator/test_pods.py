@@ -18,7 +18,7 @@ import yaml
 
 from swarmrun.cassette.server import CassetteServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 DEMO = Path(__file__).parents[3] / "examples/url-shortener"
 NAME = "url-shortener"
@@ -92,13 +92,13 @@ def test_the_demo_runs_in_pods_although_all_its_sandboxes_and_its_operator_are_k
     with CassetteServer(DEMO / "cassette.yaml", quiet=True) as models:
         in_pods.start()
         apply(kubectl, remote, models.url)
-        kubectl.until(lambda: kubectl.status(NAME).get("progress", "") >= "1/4", within=120)
+        kubectl.until(lambda: kubectl.status(NAME).get("progress", "") >= "1/4", within=300)
         sandboxes = kubectl("get", "pods", "-l", "app.kubernetes.io/component=sandbox", "-o", "name").split()
         assert sandboxes
         kubectl("delete", "--grace-period=0", "--force", "--ignore-not-found", *sandboxes)
         in_pods.end(signal.SIGKILL)
         in_pods.start()
-        kubectl("wait", "--for=condition=Finished", "--timeout=200s", f"swr/{NAME}")
+        kubectl.finished(NAME)
     status = kubectl.status(NAME)
     assert (status["phase"], status["isolation"]) == ("Succeeded", "pod"), status
     branches = {b["name"]: b["commit"]["id"] for b in remote["api"].get(f"{remote['path']}/branches").json()}
@@ -106,7 +106,7 @@ def test_the_demo_runs_in_pods_although_all_its_sandboxes_and_its_operator_are_k
     assert status["result"].get("pullRequest"), kubectl("get", "swarmrun", NAME, "-o", "yaml")[-3000:]
     (pull,) = remote["api"].get(f"{remote['path']}/pulls").json()
     assert pull["html_url"] == status["result"]["pullRequest"]
-    kubectl.until(lambda: not kubectl("get", "pods", "-o", "name").strip(), within=60)
+    kubectl.until(lambda: not kubectl("get", "pods", "-o", "name").strip(), within=180)
     # Whoever may read all of the namespace but Secrets finds no token.
     for kind in ("swarmruns", "pods", "events", "configmaps", "networkpolicies"):
         assert remote["token"] not in kubectl("get", kind, "-o", "yaml")
@@ -121,13 +121,13 @@ def test_a_run_whose_network_is_for_set_up_alone_ends_well_and_so_does_its_rerun
         setup = {"setup": [f"{reaches * 4} getent hosts kubernetes.default.svc.cluster.local"]}
         grant = {"dns": True, "setupOnly": True}
         apply(kubectl, remote, models.url, sandbox=setup | {"egress": grant})
-        kubectl("wait", "--for=condition=Finished", "--timeout=250s", f"swr/{NAME}")
+        kubectl.finished(NAME)
         first = kubectl.status(NAME)
         assert first["phase"] == "Succeeded", first
         again = ("swarmrun.dev/attempt=2", "swarmrun.dev/rerun-from=judge")
         kubectl("annotate", f"swr/{NAME}", *again)
         kubectl.until(lambda: kubectl.status(NAME)["run"] != first["run"])
-        kubectl("wait", "--for=condition=Finished", "--timeout=250s", f"swr/{NAME}")
+        kubectl.finished(NAME)
     second = kubectl.status(NAME)
     assert (second["phase"], second["plan"]) == ("Succeeded", first["plan"]), second
     policies = yaml.safe_load(kubectl("get", "networkpolicies", "-o", "yaml"))["items"]

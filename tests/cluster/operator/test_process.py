@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 Demo = Callable[..., list[dict[str, Any]]]
 NAME = "url-shortener"
@@ -26,7 +26,7 @@ def test_a_run_applied_with_kubectl_is_published_although_the_operator_is_killed
         kubectl.until(lambda want=progress: kubectl.status(NAME).get("progress", "") >= want)
         operator.end(signal.SIGKILL)
         operator.start()
-    kubectl("wait", "--for=condition=Finished", "--timeout=150s", f"swr/{NAME}")
+    kubectl.finished(NAME)
     status = kubectl.status(NAME)
     assert (status["phase"], status["result"]["branch"]) == ("Succeeded", f"swarm/{NAME}")
     assert kubectl.reason(NAME) == "Published"
@@ -94,7 +94,8 @@ def test_a_missing_class_is_waited_for_and_a_refusal_is_mended_by_an_edit(
     began = time.monotonic()
     kubectl.apply(cls)
     kubectl.until(lambda: kubectl.status(NAME)["phase"] == "Failed")
-    assert time.monotonic() - began < 10  # two seconds on an idle machine
+    # Two seconds on an idle machine; a sweep, which would find it as well, comes once a minute.
+    assert time.monotonic() - began < 30
     message = next(c["message"] for c in kubectl.status(NAME)["conditions"] if c["type"] == "Stalled")
     assert "spec.parallelism is 50" in message
     run["spec"]["parallelism"] = 2
@@ -112,6 +113,6 @@ def test_what_a_deleted_resource_left_is_removed(
     assert list(runs.iterdir())
     operator.end(signal.SIGKILL)
     # Nobody is there: it goes all the same.
-    kubectl("delete", "swr", NAME, "--timeout=10s")
+    kubectl("delete", "swr", NAME, "--timeout=30s")
     operator.start()
     kubectl.until(lambda: not list(runs.iterdir()))

@@ -46,7 +46,7 @@ Json = dict[str, Any]
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(2400),
     pytest.mark.skipif(not FORGE, reason="needs SWARMRUN_TEST_FORGE and its token"),
     pytest.mark.skipif(not shutil.which("helm"), reason="helm is not installed"),
 ]
@@ -235,7 +235,7 @@ def installed(kubectl: Any, secret: dict[str, str]) -> Iterator[None]:
         "persistence.keep": "false",
     }
     line = ["helm", "install", release, str(ROOT / "charts/swarmrun"), "-n", kubectl.namespace]
-    line += ["--wait", "--timeout=180s", *(f"--set={k}={v}" for k, v in values.items())]
+    line += ["--wait", "--timeout=300s", *(f"--set={k}={v}" for k, v in values.items())]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     yield
@@ -330,7 +330,7 @@ def test_secrets_stay_where_they_belong(
             "setup": ['printf "%s\\n" "$PLANTED" > planted.txt'],
         },
     }
-    kubectl("wait", "--for=condition=Ready", "--timeout=60s", "pod/cassette")
+    kubectl.wait("condition=Ready", "pod/cassette", within=180)
     watch = Watch(kubectl.namespace, search, secret)
     watch.start()
     try:
@@ -338,9 +338,9 @@ def test_secrets_stay_where_they_belong(
         event: Json = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "planted"}, "type": "Normal"}
         about = {"kind": "SwarmRun", "namespace": kubectl.namespace, "name": NAME}
         kubectl.apply(event | {"involvedObject": about, "message": secret["planted"], "reason": "Planted"})
-        kubectl("wait", "--for=condition=Finished", "--timeout=300s", f"swr/{NAME}")
+        kubectl.finished(NAME)
         (operator,) = [p for p in watch.pods() if p["metadata"]["labels"].get(names.COMPONENT) == "all"]
-        kubectl.until(lambda: len(watch._planted) > 2, within=30)
+        kubectl.until(lambda: len(watch._planted) > 2, within=120)
     finally:
         watch.stopped.set()
         watch.join(60)

@@ -29,8 +29,17 @@ OUTAGE = (
     # Its first answers after a start: resource definitions are read a moment later.
     "doesn't have a resource type",
     "could not find the requested resource",
+    "no matches for kind",
+    "not yet ready to handle request",
+    "storage is (re)initializing",
+    # And its last ones before an end, or those of one whose own database is away.
+    "unable to return a response in the time allotted",
+    "etcdserver",
+    "http2: client connection",
 )
 """How kubectl says that the API server is not there."""
+MARGIN = 60
+"""Seconds that a command may take beyond the bound that it keeps itself. Arbitrary; ample on a busy machine."""
 
 
 def command(*words: str, given: str | None = None, patience: float = 300) -> subprocess.CompletedProcess[str]:
@@ -38,20 +47,35 @@ def command(*words: str, given: str | None = None, patience: float = 300) -> sub
 
 
 class Kubectl:
-    """In one namespace. A failure's text is the assertion; an API server that was killed is waited for."""
+    """In one namespace. A failure's text is the assertion; an API server that was killed is waited for.
+
+    `patience`: seconds for the command itself; `outage`: how long the API server may be away, from the first answer
+    that says so.
+    """
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
 
-    def __call__(self, *words: str, given: str | None = None, outage: float = 60) -> str:
-        ends = time.monotonic() + outage
+    def __call__(
+        self, *words: str, given: str | None = None, outage: float = 180, patience: float = 300
+    ) -> str:
+        ends = 0.0
         while True:
-            done = command("kubectl", "-n", self.namespace, *words, given=given)
+            done = command("kubectl", "-n", self.namespace, *words, given=given, patience=patience)
             if done.returncode == 0:
                 return done.stdout
+            # Not from the call's beginning: a `wait` may have lasted for longer than any outage.
+            ends = ends or time.monotonic() + outage
             waits = any(sign in done.stderr for sign in OUTAGE) and time.monotonic() < ends
             assert waits, f"kubectl {' '.join(words)}: {done.stderr}"
             time.sleep(0.5)
+
+    def wait(self, what: str, *which: str, within: float) -> None:
+        """`kubectl wait --for=WHAT`, for so many seconds."""
+        self("wait", f"--for={what}", f"--timeout={within:g}s", *which, patience=within + MARGIN)
+
+    def rolled_out(self, deployment: str, *, within: float = 300) -> None:
+        self("rollout", "status", f"deploy/{deployment}", f"--timeout={within:g}s", patience=within + MARGIN)
 
     def apply(self, *resources: dict[str, Any]) -> None:
         self("apply", "--server-side", "--force-conflicts", "-f", "-", given=yaml.safe_dump_all(resources))
@@ -90,7 +114,7 @@ class Kubectl:
 
     def delete_namespace(self, *, wait: float = 0) -> None:
         how = [f"--timeout={wait:g}s"] if wait else ["--wait=false"]
-        self("delete", "namespace", self.namespace, "--ignore-not-found", *how)
+        self("delete", "namespace", self.namespace, "--ignore-not-found", *how, patience=300 + wait)
 
 
 class Release:
@@ -126,7 +150,15 @@ class Release:
 
     def uninstall(self) -> None:
         done = command(
-            "helm", "uninstall", self._name, "-n", self.kubectl.namespace, "--ignore-not-found", "--wait"
+            "helm",
+            "uninstall",
+            self._name,
+            "-n",
+            self.kubectl.namespace,
+            "--ignore-not-found",
+            "--wait",
+            "--timeout=300s",
+            patience=300 + MARGIN,
         )
         assert done.returncode == 0, done.stderr
 
@@ -148,8 +180,10 @@ class Release:
 
     def _helm(self, verb: str) -> None:
         settings = [f"--set={name}={value}" for name, value in self._values.items()]
-        where = ["-n", self.kubectl.namespace, "--wait", "--timeout=180s"]
-        done = command("helm", verb, self._name, str(ROOT / "charts/swarmrun"), *settings, *where)
+        where = ["-n", self.kubectl.namespace, "--wait", "--timeout=300s"]
+        done = command(
+            "helm", verb, self._name, str(ROOT / "charts/swarmrun"), *settings, *where, patience=300 + MARGIN
+        )
         assert done.returncode == 0, (
             f"{done.stderr}\n{self.kubectl('get', 'pods', '-o', 'wide')}\n{self.log()}"
         )

@@ -20,8 +20,10 @@ from watching import Watch
 sys.path.insert(0, str(ROOT / "tests/cluster/operator"))
 from leaks import Search
 
-PATIENCE = 600
+PATIENCE = 900
 """Seconds for a run. One takes about two minutes on an idle machine, most of it the attacks' own time."""
+TEST = PATIENCE + 3600
+"""Seconds for a test of one: all that it waits for at most, the set-up of the module included."""
 CREDENTIAL, KEY = "team-git", "MODEL_KEY"
 
 
@@ -82,13 +84,7 @@ class Play:
             )
             kubectl.until(lambda: len(kubectl.names(*at_work)) >= 2, "the run beside is at work")
             kubectl.apply(run)
-            kubectl(
-                "wait",
-                "--for=condition=Finished",
-                f"--timeout={PATIENCE}s",
-                f"{RUNS}/{name}",
-                f"{RUNS}/beside",
-            )
+            kubectl.wait("condition=Finished", f"{RUNS}/{name}", f"{RUNS}/beside", within=PATIENCE)
         self.status = kubectl.status(name)
         self.beside = kubectl.status("beside")
         self.agents = {a["task"]: a for a in self.status["agents"]}

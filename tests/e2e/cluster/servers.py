@@ -83,7 +83,7 @@ def serve(kubectl: Kubectl, resources: list[dict[str, Any]]) -> None:
     """Models and git of `resources`, up and answering."""
     kubectl.apply(*of_kind(resources, "ConfigMap", "Service", "Deployment", "NetworkPolicy"))
     for name in ("models", "git"):
-        kubectl("rollout", "status", f"deploy/{name}", "--timeout=120s")
+        kubectl.rolled_out(name)
 
 
 def recording(kubectl: Kubectl, name: str, cassette: dict[str, Any], resources: list[dict[str, Any]]) -> str:
@@ -106,5 +106,5 @@ def recording(kubectl: Kubectl, name: str, cassette: dict[str, Any], resources: 
             pod["containers"][0]["volumeMounts"] = pod["containers"][0]["volumeMounts"][:1]
         made.append(it)
     kubectl.apply(*made)
-    kubectl("rollout", "status", f"deploy/{name}", "--timeout=120s")
+    kubectl.rolled_out(name)
     return f"http://{name}.{kubectl.namespace}.svc:8765/v1"

@@ -10,7 +10,7 @@ from servers import of_kind
 PLACE = "ending"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(3600)
 def test_neither_a_run_nor_a_namespace_nor_an_uninstalled_operator_holds_anything_up(place: Place) -> None:
     kubectl = place.kubectl
     cls_and_run = of_kind(place.resources, "SwarmClass", "SwarmRun")
@@ -33,7 +33,7 @@ def test_neither_a_run_nor_a_namespace_nor_an_uninstalled_operator_holds_anythin
 
     place.release.install_again()
     at_work()
-    kubectl("delete", "namespace", kubectl.namespace, "--timeout=90s")
+    kubectl.delete_namespace(wait=300)
     assert kubectl.namespace not in Kubectl("default").names("namespaces")
     # The release watches it: without it, the next upgrade has no place for its rights there.
     kubectl.create_namespace(RESTRICTED)

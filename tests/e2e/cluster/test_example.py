@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from kubectl import RUNS
 from place import BRANCH, NAME, Place
 from servers import of_kind
 
 PLACE = "demo"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_the_example_in_pods_ends_with_the_tree_of_the_local_run(place: Place, expected: str) -> None:
     kubectl = place.kubectl
     kubectl.apply(*of_kind(place.resources, "SwarmClass", "SwarmRun"))
-    kubectl("wait", "--for=condition=Finished", "--timeout=300s", f"swr/{NAME}")
+    kubectl.wait("condition=Finished", f"{RUNS}/{NAME}", within=600)
 
     heads = place.git.heads(NAME)
     assert set(heads) == {"main", BRANCH}

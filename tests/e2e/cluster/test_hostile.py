@@ -12,7 +12,7 @@ import hostile
 import pytest
 from kubectl import RUNS
 from place import Place
-from play import CREDENTIAL, KEY, PATIENCE, Play, Scene, Search
+from play import CREDENTIAL, KEY, TEST, Play, Scene, Search
 
 PLACE = "hostile"
 
@@ -132,7 +132,7 @@ def no_secret_got_out(play: Play) -> None:
     assert scene.search.places("planted") >= {"status", "events", "sandboxes' logs", "transcript", "remote"}
 
 
-@pytest.mark.timeout(PATIENCE + 300)
+@pytest.mark.timeout(TEST)
 def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> None:
     said = hostile.destroyer(scene.planted, scene.known, scene.remote)
     play = Play(scene, "fails", said, partial=True)
@@ -169,8 +169,8 @@ def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> 
     assert "\x1b" not in stored
     for reason, words in (
         ("AgentFailed", "attacker: attempt 1 ended ToolRejected: the repository's directory is gone"),
-        ("SandboxLost", "attacker: sandbox 1 was lost: ServerEnded"),
-        ("SandboxLost", "attacker: sandbox 2 was lost: ServerEnded"),
+        ("SandboxLost", "attacker: sandbox 1 of attempt 2 was lost: ServerEnded"),
+        ("SandboxLost", "attacker: sandbox 2 of attempt 2 was lost: ServerEnded"),
         ("AgentFailed", "it claims to be done after 4 tool calls, but its diff is empty"),
         ("Incomplete", "not in the result: attacker (failed: PhantomAgent)"),
     ):
@@ -178,7 +178,7 @@ def test_an_agent_that_destroys_and_claims_success_fails_alone(scene: Scene) -> 
         assert words in told
 
 
-@pytest.mark.timeout(PATIENCE + 300)
+@pytest.mark.timeout(TEST)
 def test_of_an_agent_that_attacks_and_delivers_only_its_own_work_is_published(scene: Scene) -> None:
     said = hostile.deliverer(scene.planted, scene.known, scene.remote)
     play = Play(scene, "works", said)

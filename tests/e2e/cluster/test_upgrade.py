@@ -18,18 +18,20 @@ def image(name: str) -> dict[str, str]:
     return {"image__repository": repository, "image__tag": tag}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not OTHER, reason="needs SWARMRUN_TEST_OTHER_OPERATOR_IMAGE (see other/Dockerfile)")
 def test_a_run_that_another_version_began_goes_on_after_the_upgrade(place: Place, expected: str) -> None:
     kubectl = place.kubectl
     place.release.upgrade(**image(OTHER))
     try:
         kubectl.apply(*of_kind(place.resources, "SwarmClass", "SwarmRun"))
-        kubectl.until(lambda: kubectl.status(NAME).get("progress", "") >= "1/4", "one task is merged")
+        kubectl.until(
+            lambda: kubectl.status(NAME).get("progress", "") >= "1/4", "one task is merged", patience=300
+        )
     finally:
         place.release.upgrade(**image(IMAGE))
     assert "finishedAt" not in kubectl.status(NAME)
-    kubectl("wait", "--for=condition=Finished", "--timeout=300s", f"{RUNS}/{NAME}")
+    kubectl.wait("condition=Finished", f"{RUNS}/{NAME}", within=600)
     status = kubectl.status(NAME)
     assert (status["phase"], status["progress"]) == ("Succeeded", "4/4"), status
     heads = place.git.heads(NAME)

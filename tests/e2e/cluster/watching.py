@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from typing import Any
 
 from kubectl import Kubectl, command
+
+_EXCUSE = re.compile(r"\s*(unable to retrieve container logs|failed to try resolving symlinks) .*\s*")
+"""What comes as a container's log when it is just going: from the kubelet, and longer than many a log."""
 
 
 class Watch(threading.Thread):
@@ -49,8 +53,9 @@ class Watch(threading.Thread):
         if pod["metadata"]["labels"].get("app.kubernetes.io/managed-by") != "swarmrun":
             return
         if status.get("phase") != "Pending":
-            # Of a container that is just going the kubelet's excuse comes instead.
-            self.logs[name] = max(self._kubectl("logs", name), self.logs.get(name, ""), key=len)
+            said = self._kubectl("logs", name)
+            if not _EXCUSE.fullmatch(said):
+                self.logs[name] = max(said, self.logs.get(name, ""), key=len)
 
     def _kubectl(self, *words: str) -> str:
         """What it printed; a Pod may be gone."""

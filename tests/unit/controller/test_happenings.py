@@ -6,7 +6,7 @@ from swarmrun.api.status import AgentPhase, AgentStatus, Condition, Phase, Swarm
 from swarmrun.controller.happenings import happenings
 
 ENDED = "storage: attempt 1 ended ToolRejected: too large to be stored; one fresh attempt"
-LOST = "storage: sandbox 2 was lost: ServerEnded: its server ended"
+LOST = "storage: sandbox 2 of attempt 1 was lost: ServerEnded: its server ended"
 
 
 def status(phase: AgentPhase, attempts: int, *notes: str) -> SwarmRunStatus:
@@ -39,6 +39,21 @@ def test_a_failure_that_a_status_has_shown_is_told_once():
 def test_a_sandbox_that_was_lost_is_told():
     before, after = status(AgentPhase.RUNNING, 1), status(AgentPhase.RUNNING, 1, LOST)
     assert told(before, after) == [("Warning", "SandboxLost", LOST)]
+    assert told(after, status(AgentPhase.RUNNING, 1, LOST[:60])) == []
+
+
+def test_the_same_loss_in_the_next_attempt_is_told_again():
+    again = LOST.replace("attempt 1", "attempt 2")
+    before, after = status(AgentPhase.RUNNING, 2, LOST), status(AgentPhase.RUNNING, 2, LOST, again)
+    assert told(before, after) == [("Warning", "SandboxLost", again)]
+
+
+def test_a_loss_in_the_words_of_an_earlier_version_is_told():
+    before, after = (
+        status(AgentPhase.RUNNING, 1),
+        status(AgentPhase.RUNNING, 1, "storage: sandbox 2 was lost: x"),
+    )
+    assert [event[1] for event in told(before, after)] == ["SandboxLost"]
 
 
 def test_what_is_asked_of_an_ended_run_in_vain_is_told_once():

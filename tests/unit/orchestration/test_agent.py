@@ -327,6 +327,8 @@ def test_a_call_that_ended_its_sandbox_twice_is_told_as_an_error(stage, lost):
     result = stage.run_agent()
     assert (result["status"], result["generation"]) == ("Finished", 3)
     assert [g["poisoned"] for g in stage.inputs("tool_call")] == [False, False, True]
+    told = [note.partition(":")[0] for note in result["notes"]]
+    assert told == ["sandbox 1 of attempt 1 was lost", "sandbox 2 of attempt 1 was lost"]
     # Two losses, one word of it.
     assert stage.replies[f"{KEY}/2"][1] == [REPLACED]
 

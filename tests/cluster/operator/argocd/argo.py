@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import time
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples/argocd"
 CHARTS = ("charts/swarmrun", "charts/swarmrun-classes")
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds. Argo CD looks at its repositories every few seconds in a cluster for tests, every three minutes else."""
 
 REFRESH = "argocd.argoproj.io/refresh"
@@ -101,7 +102,12 @@ class Application:
     def refresh(self) -> None:
         """Hard: what is cached of git and of the chart is forgotten. Returns when it was compared anew."""
         self.kubectl("annotate", "application", self.name, f"{REFRESH}=hard", "--overwrite")
-        self._settled(lambda now: REFRESH not in (now["metadata"].get("annotations") or {}))
+
+        def compared(now: dict[str, Any]) -> bool:
+            known = now["status"].get("sync", {}).get("status") in ("Synced", "OutOfSync")
+            return known and REFRESH not in (now["metadata"].get("annotations") or {})
+
+        self._settled(compared)
 
     def sync(self) -> None:
         """Everything is applied once more, whether it differs or not."""
@@ -121,7 +127,7 @@ class Application:
         finalizers = [FINALIZER] if cascade else []
         patch = json.dumps({"metadata": {"finalizers": finalizers}})
         self.kubectl("patch", "application", self.name, "--type=merge", "-p", patch)
-        self.kubectl("delete", "application", self.name, "--timeout=120s")
+        self.kubectl("delete", "application", self.name, "--timeout=300s")
         self.close()
 
     def close(self) -> None:
@@ -138,7 +144,8 @@ class Application:
 
 
 def quiet(application: Application) -> bool:
-    """Once synced it stayed so, and nothing was applied a second time."""
-    rows = application.seen()
-    first = next(n for n, row in enumerate(rows) if row.sync == "Synced")
-    return all(row.sync == "Synced" for row in rows[first:]) and len({r.operation for r in rows[first:]}) == 1
+    """Once synced it stayed so, and nothing was applied a second time. `Unknown` is a comparison that failed, as by
+    a repository server that was slow to answer: it says nothing of what was compared."""
+    rows = list(dropwhile(lambda row: row.sync != "Synced", application.seen()))
+    stayed = all(row.sync in ("Synced", "Unknown") for row in rows)
+    return stayed and len({row.operation for row in rows}) == 1

@@ -56,7 +56,7 @@ class Shop:
         for chart in helpers.CHARTS:
             self.repository.add(helpers.ROOT / chart)
         self.repository.push({})
-        self.kubectl("create", "namespace", self.name)
+        self.kubectl.create_namespace()
         self._secret()
         self._models()
         self._projects()
@@ -156,7 +156,7 @@ class Shop:
             agents = self.found(name).get("status", {}).get("agents", [])
             return any("next try" in agent.get("message", "") for agent in agents)
 
-        self.kubectl.until(waits, within=120)
+        self.kubectl.until(waits, within=300)
 
     def started(self, name: str) -> tuple[str, ...]:
         """Everything that a second start of this run would change."""
@@ -271,7 +271,7 @@ def shop(request: Any, kubectl_in: Any, tmp_path_factory: pytest.TempPathFactory
         try:
             made = it.classes(), it.operator()
             for application in made:
-                application.until("Healthy", within=180)
+                application.until("Healthy", within=600)
             yield it
         finally:
             it.close()

@@ -16,7 +16,7 @@ from argo import PATIENCE, Application, quiet
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(7200),
     pytest.mark.skipif(os.environ.get("SWARMRUN_TEST_ARGOCD") != "1", reason="needs SWARMRUN_TEST_ARGOCD=1"),
     pytest.mark.skipif(
         not os.environ.get("SWARMRUN_TEST_FORGE"), reason="needs SWARMRUN_TEST_FORGE and its token"
@@ -62,7 +62,7 @@ def test_chart_and_classes_stay_in_sync_when_everything_is_looked_at_anew(shop: 
 
 def test_a_run_goes_from_progressing_to_healthy_in_one_sync(shop: Any) -> None:
     application = shop.runs("plain", shop.run("plain"))
-    application.until("Healthy", within=180)
+    application.until("Healthy", within=300)
     assert shop.kubectl.status("plain")["phase"] == "Succeeded"
     assert healths(application) == ["Progressing", "Healthy"]
     assert quiet(application), application.seen()
@@ -74,7 +74,7 @@ def test_a_refused_run_is_degraded_and_an_edit_in_git_mends_it(shop: Any) -> Non
     assert shop.kubectl.reason("refused") == "AboveCeiling"
     assert quiet(application), application.seen()
     shop.repository.push({"refused/refused.yaml": shop.run("refused", approval=True)})
-    application.until("Suspended", within=120)
+    application.until("Suspended", within=300)
     # Ended on purpose: over, and nothing to mend.
     say(shop, "refused", "cancel", "not wanted")
     application.until("Healthy")
@@ -83,10 +83,10 @@ def test_a_refused_run_is_degraded_and_an_edit_in_git_mends_it(shop: Any) -> Non
 
 def test_an_approval_by_annotation_is_not_reverted(shop: Any) -> None:
     application = shop.runs("asks", shop.run("asks", approval=True))
-    application.until("Suspended", within=120)
+    application.until("Suspended", within=300)
     plan = shop.kubectl.status("asks")["plan"]["hash"]
     say(shop, "asks", "approve-plan", plan)
-    application.until("Healthy", within=180)
+    application.until("Healthy", within=300)
     application.refresh()
     assert annotations(shop, "asks") == {"approve-plan": plan}
     assert [h for h in healths(application) if h != "Progressing"] == ["Suspended", "Healthy"]
@@ -120,8 +120,8 @@ def test_whatever_argo_cd_does_a_run_at_work_goes_on_as_the_same(shop: Any) -> N
 
     shop.applications["operator"].change(podAnnotations={"upgraded": "yes"})
     upgraded = "jsonpath={.items[*].metadata.annotations.upgraded}"
-    shop.kubectl.until(lambda: shop.system("get", "pods", "-o", upgraded) == "yes", within=180)
-    shop.applications["operator"].until("Healthy", within=180)
+    shop.kubectl.until(lambda: shop.system("get", "pods", "-o", upgraded) == "yes", within=300)
+    shop.applications["operator"].until("Healthy", within=300)
     application.until("Progressing")
     assert shop.started("busy") == begun
     say(shop, "busy", "cancel", "enough")
@@ -132,7 +132,7 @@ def test_whatever_argo_cd_does_a_run_at_work_goes_on_as_the_same(shop: Any) -> N
 
 def test_what_is_left_of_an_ended_run_goes_and_nothing_begins_again(shop: Any) -> None:
     application = shop.runs("short", shop.run("short", ttlSecondsAfterFinished=1))
-    application.until("Healthy", within=180)
+    application.until("Healthy", within=300)
     shop.kubectl.until(lambda: len(shop.started("short")) == 3)
     ended, paid = shop.started("short"), shop.asked(shop.kubectl.status("short")["run"])
     application.refresh()
@@ -144,7 +144,7 @@ def test_what_is_left_of_an_ended_run_goes_and_nothing_begins_again(shop: Any) -
 
 def test_a_cluster_rebuilt_from_git_does_not_run_a_published_run_again(shop: Any) -> None:
     application = shop.runs("again", shop.run("again"))
-    application.until("Healthy", within=180)
+    application.until("Healthy", within=300)
     first = shop.kubectl.run("again")
     shop.kubectl("delete", "swarmrun", "again")
 
@@ -153,7 +153,7 @@ def test_a_cluster_rebuilt_from_git_does_not_run_a_published_run_again(shop: Any
         over = found.get("status", {}).get("phase") == "Succeeded"
         return found if over and found["metadata"]["uid"] != first["metadata"]["uid"] else None
 
-    second = shop.kubectl.until(rebuilt, within=120)
+    second = shop.kubectl.until(rebuilt, within=300)
     assert shop.kubectl.reason("again") == "AlreadyPublished"
     assert second["status"]["result"]["commit"] == first["status"]["result"]["commit"]
     assert second["status"]["usage"]["tokens"] == 0
@@ -177,7 +177,7 @@ def test_a_run_that_goes_from_git_goes_from_the_cluster(shop: Any) -> None:
     both = [shop.run(name, task="outage") for name in ("goes", "stays")]
     application = shop.runs("pruned", *both)
     for name in ("goes", "stays"):
-        shop.kubectl.until(lambda name=name: pods(shop, name), within=180)
+        shop.kubectl.until(lambda name=name: pods(shop, name), within=300)
     shop.repository.push({"pruned/goes.yaml": None})
     shop.kubectl.until(lambda: not shop.found("goes"), within=PATIENCE)
     shop.kubectl.until(lambda: not pods(shop, "goes"))
