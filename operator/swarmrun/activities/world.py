@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from swarmrun.api.plan import Plan
 from swarmrun.api.resolve import Snapshot, amount
+from swarmrun.api.served import stored
 from swarmrun.api.swarmclass import AgentRole, Tier
 from swarmrun.errors import BudgetExceeded, SandboxLost
 from swarmrun.git.direct import DirectAccess
@@ -142,7 +143,7 @@ class RunWorld:
     def plan(self, key: str) -> Plan:
         plans: dict[str, Plan] = self.caches.setdefault("plans", {})
         if key not in plans:
-            plans[key] = Plan.model_validate(self.get(key))
+            plans[key] = stored(Plan, self.store.get(key), key)
         return plans[key]
 
     def save_plan(self, plan: Plan) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from swarmrun.activities.world import RunWorld
 from swarmrun.api.resolve import Snapshot
+from swarmrun.api.served import stored
 from swarmrun.api.swarmclass import ModelTier, Tier
 from swarmrun.artifacts.store import open_store
 from swarmrun.controller.hands import Hands
@@ -85,7 +86,7 @@ class Worlds:
         """
         store = self.store(snapshot.run)
         try:
-            known = Snapshot.model_validate_json(store.get(SNAPSHOT))
+            known = stored(Snapshot, store.get(SNAPSHOT), SNAPSHOT)
             if known.generation == snapshot.generation:
                 return known
         except NotFound:
@@ -125,7 +126,7 @@ class Worlds:
 
     def _opened(self, run: str) -> RunWorld:
         store = self.store(run)
-        snapshot = Snapshot.model_validate_json(store.get(SNAPSHOT))
+        snapshot = stored(Snapshot, store.get(SNAPSHOT), SNAPSHOT)
 
         def model_of(tier: Tier) -> ModelClient:
             return self._models(snapshot.tiers[tier])
