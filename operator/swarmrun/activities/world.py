@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -184,6 +185,6 @@ def reserve_money(prompt: int, profile: Profile, tier: str, left: str | None, wh
 
 
 class Worlds(Protocol):
-    """Finds the world of a run. Raises NotFound."""
+    """The world of a run, for as long as one step works on it. Raises NotFound."""
 
-    def __call__(self, run: str) -> RunWorld: ...
+    def __call__(self, run: str, /) -> AbstractContextManager[RunWorld]: ...
