@@ -9,10 +9,17 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from swarmrun.git.command import disk
+
 
 def own_place(parent: Path) -> Path:
     """A fresh directory below `parent`, which is this process's for as long as it lives. What processes that have
-    ended (a container that was started again, say) left below `parent` is removed. Raises OSError."""
+    ended (a container that was started again, say) left below `parent` is removed. Raises StorageUnavailable."""
+    with disk(parent):
+        return _own(parent)
+
+
+def _own(parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     for other in parent.iterdir():
         with suppress(OSError):  # it is somebody's, or is being removed by another one

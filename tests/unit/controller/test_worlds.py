@@ -225,6 +225,9 @@ def test_what_ended_processes_have_left_goes_and_what_a_living_one_has_stays(tmp
             other.send_signal(signal.SIGKILL)
     later = own_place(tmp_path)
     assert set(tmp_path.iterdir()) == {mine, later}
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnavailable):
+        own_place(tmp_path / "file")
 
 
 # ---------------------------------------------------------------- what another version has stored
