@@ -500,6 +500,8 @@ class PublishResult(RunRef):
     """Artifact with the run's report, for the pull request's body."""
     tasks: dict[str, str] = Field(default_factory=dict[str, str])
     """Task → head of its branch, where task branches are published."""
+    partial: str = ""
+    """Why the run fails although this is published: no later run may take it for its result."""
 
 
 class PublishDone(StepModel):

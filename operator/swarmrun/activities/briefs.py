@@ -86,7 +86,7 @@ def _shared(world: RunWorld, plan: Plan, brief: Brief) -> str:
 def _amendments(world: RunWorld, plan: Plan) -> list[str]:
     """Contracts that are not any more what the shared prefix says."""
     try:
-        first = Plan.model_validate(world.get("first-plan.json"))
+        first = world.plan("first-plan.json")
     except NotFound:
         return []
     before = {c.id: c for c in first.contracts}

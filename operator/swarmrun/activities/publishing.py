@@ -24,7 +24,7 @@ def publish(world: RunWorld, given: PublishResult) -> PublishDone:
     """Raises PublishRefused, PermissionDenied, RemoteUnavailable. Published once, however often it is called."""
     snapshot, repo = world.snapshot, world.repo
     repo.ensure(given.commit)
-    tip = marked(world, given.commit)
+    tip = marked(world, given.commit, given.partial)
     base = given.base_commit
     done = world.access.publish(tip, branch=snapshot.branch, base_branch=given.base_branch, base_commit=base)
     text = f"published as {done.branch}"
@@ -45,15 +45,18 @@ def publish(world: RunWorld, given: PublishResult) -> PublishDone:
     )
 
 
-def marked(world: RunWorld, commit: str) -> str:
-    """The commit itself when it carries this run's trailers (ours all do), else one on top that does."""
+def marked(world: RunWorld, commit: str, partial: str = "") -> str:
+    """The commit itself when it carries this run's trailers (ours all do), else one on top that does. A partial
+    result's last commit says so, and a whole one's does not."""
     repo, snapshot = world.repo, world.snapshot
-    if trailers.parse(repo.message(commit)).get(trailers.SPEC_HASH) == snapshot.spec_hash:
+    marks = trailers.parse(repo.message(commit))
+    if marks.get(trailers.SPEC_HASH) == snapshot.spec_hash and marks.get(trailers.PARTIAL, "") == partial:
         return commit
+    text = message(world, f"SwarmRun {snapshot.name}{', in part' if partial else ''}")
     tip = repo.commit_tree(
         repo.tree_of(commit),
         [commit],
-        message(world, f"SwarmRun {snapshot.name}"),
+        trailers.add(text, {trailers.PARTIAL: partial}) if partial else text,
         AUTHOR,
         world.date("publish"),
     )

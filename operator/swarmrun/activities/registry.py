@@ -76,9 +76,9 @@ def _activity(name: str, worlds: Worlds, model: type[steps.RunRef], body: Body) 
         with Observed(name) as it:
             try:
                 wanted = model.model_validate(given)
-                world = worlds(wanted.run)
-                it.begin(world, wanted)
-                return it.ok(body(world, wanted))
+                with worlds(wanted.run) as world:
+                    it.begin(world, wanted)
+                    return it.ok(body(world, wanted))
             except SwarmRunError as exc:
                 return it.failed(failed(exc, world, PAYS.get(name) or given.get("role", "")))
             except ValidationError as exc:

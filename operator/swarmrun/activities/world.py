@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from swarmrun.api.plan import Plan
 from swarmrun.api.resolve import Snapshot, amount
+from swarmrun.api.served import stored
 from swarmrun.api.swarmclass import AgentRole, Tier
 from swarmrun.errors import BudgetExceeded, SandboxLost
 from swarmrun.git.direct import DirectAccess
@@ -142,7 +144,7 @@ class RunWorld:
     def plan(self, key: str) -> Plan:
         plans: dict[str, Plan] = self.caches.setdefault("plans", {})
         if key not in plans:
-            plans[key] = Plan.model_validate(self.get(key))
+            plans[key] = stored(Plan, self.store.get(key), key)
         return plans[key]
 
     def save_plan(self, plan: Plan) -> tuple[str, str]:
@@ -183,6 +185,6 @@ def reserve_money(prompt: int, profile: Profile, tier: str, left: str | None, wh
 
 
 class Worlds(Protocol):
-    """Finds the world of a run. Raises NotFound."""
+    """The world of a run, for as long as one step works on it. Raises NotFound."""
 
-    def __call__(self, run: str) -> RunWorld: ...
+    def __call__(self, run: str, /) -> AbstractContextManager[RunWorld]: ...

@@ -1,12 +1,15 @@
-"""Resources as the API server gives them, which may be of a newer CRD than this program knows."""
+"""What another version of this program may have written: resources of a newer CRD, and what we stored ourselves."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from swarmrun.errors import StorageUnavailable
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,6 +30,31 @@ def served(model: type[Model], body: Mapping[str, Any]) -> Model:
     for *path, last in unknown:
         _remove(known, path, last)
     return model.model_validate(known, by_alias=True)
+
+
+def stored(model: type[Model], data: bytes, name: str) -> Model:
+    """A model that a run has stored as JSON under `name`. Fields that this program does not know are left out, as of
+    resources: the version that wrote it may be a newer one, before a rollback or beside this one in a rollout.
+
+    Raises StorageUnavailable for what cannot be read all the same: a worker of the version that wrote it can.
+    """
+    try:
+        return served(model, json.loads(data))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        why = ".".join(str(part) for part in first["loc"]) + f": {first['msg']}"
+        raise _unreadable(name, why) from exc
+    except (ValueError, TypeError) as exc:
+        raise _unreadable(name, str(exc)) from exc
+
+
+def _unreadable(name: str, why: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"artifact {name} cannot be read ({why}): another version of swarmrun has written it",
+        mend="go on with the version that wrote it, or begin the run anew with this one",
+        # The same as of a step that a worker does not know: waited for while versions are rolled out.
+        reason="WorkerOfAnotherVersion",
+    )
 
 
 def _remove(at: Any, path: list[int | str], last: int | str) -> None:

@@ -20,6 +20,7 @@ from swarmrun.controller.hands import hands_for
 from swarmrun.controller.kube import Kube
 from swarmrun.controller.left_pods import LeftPods
 from swarmrun.controller.observe import at_work
+from swarmrun.controller.place import own_place
 from swarmrun.controller.probes import Probes
 from swarmrun.controller.reconcile import Reconciler
 from swarmrun.controller.rollout import Rollout
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 Role = Literal["all", "controller", "worker"]
 
 RETRY_SECONDS = 5.0
+TIDY_SECONDS = 60.0
 
 log = logging.getLogger("swarmrun.operator")
 
@@ -67,9 +69,11 @@ def run(role: Role, settings: OperatorSettings) -> None:
 
     end_metrics = exposition.serve(settings.metrics_port)
     try:
-        worlds = Worlds(
-            settings.artifacts, settings.state / "repositories", hands_for(settings, bridge), bridge
-        )
+        # With the embedded engine this process sees every run end.
+        alone = settings.engine == "embedded"
+        repositories = settings.state / "repositories"
+        caches = repositories if alone or role == "controller" else own_place(repositories)
+        worlds = Worlds(settings.artifacts, caches, hands_for(settings, bridge), bridge, tidies=not alone)
         if isinstance(engine, EmbeddedEngine):
             watched(engine.open())
         if role != "controller":
@@ -78,11 +82,11 @@ def run(role: Role, settings: OperatorSettings) -> None:
                 activities(worlds),
                 threads=settings.threads,
                 # A process with the engine in it is alone.
-                successor=Successor() if settings.engine == "embedded" else Successor(wanted=rollout.wanted),
+                successor=Successor() if alone else Successor(wanted=rollout.wanted),
             )
             log.info("working, engine %s, sandboxes %s", settings.engine, settings.sandboxes)
         if role == "worker":
-            asyncio.run(_until_told(settings.probe_port))
+            asyncio.run(_until_told(settings.probe_port, worlds))
         else:
             asyncio.run(_control(settings, engine.client(), worlds, rollout))
     finally:
@@ -124,6 +128,7 @@ async def _control(settings: OperatorSettings, client: Any, worlds: Worlds, roll
             probes.leads = True
         if settings.engine != "embedded":  # there is no other worker then
             background.append(asyncio.create_task(_lead(rollout)))
+            background.append(asyncio.create_task(_tidy(worlds)))
         capacity = Capacity(settings.max_sandboxes)
         ask = partial(_ask, capacity, client)
         await answering.begin(ask)
@@ -202,7 +207,13 @@ async def _show_classes(kube: Kube, attendants: Attendants) -> None:
 # ---------------------------------------------------------------- worker
 
 
-async def _until_told(port: int) -> None:
+async def _tidy(worlds: Worlds) -> None:
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        await asyncio.to_thread(worlds.tidy)
+
+
+async def _until_told(port: int, worlds: Worlds) -> None:
     """Answers `/healthz` until SIGTERM or SIGINT."""
     from aiohttp import web
 
@@ -218,5 +229,7 @@ async def _until_told(port: int) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", port).start()
+    tidying = asyncio.create_task(_tidy(worlds))
     await stop.wait()
+    tidying.cancel()
     await runner.cleanup()

@@ -76,13 +76,18 @@ def publish(
 def find_published(remote: Remote, branch: str, spec_hash: str) -> Published:
     """Where a run with this spec hash was published before: `branch` or a name beside it.
 
-    Commits that people put on top are looked through. Raises NotFound.
+    Commits that people put on top are looked through. The newest one of the run decides: a branch on which that is
+    marked as partial holds no result of it. Raises NotFound.
     """
     heads = remote.heads()
     for name in (name for name in _names(branch) if name in heads):
         for sha, _, message in remote.history(name, depth=_DEPTH):
-            if trailers.parse(message).get(trailers.SPEC_HASH) == spec_hash:
-                return Published(name, sha, beside=name != branch, already=True)
+            marks = trailers.parse(message)
+            if marks.get(trailers.SPEC_HASH) != spec_hash:
+                continue
+            if trailers.PARTIAL in marks:
+                break
+            return Published(name, sha, beside=name != branch, already=True)
     raise NotFound(f"no commit of spec {spec_hash} on {branch} in {remote.url}")
 
 

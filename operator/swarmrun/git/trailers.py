@@ -1,6 +1,6 @@
 """Trailers of commit messages, as `git interpret-trailers` reads them: `Key: value` lines in the last paragraph.
 
-A run marks its commits with three of them, so that a later attempt, or a cluster rebuilt from git, recognises them.
+A run marks its commits with them, so that a later attempt, or a cluster rebuilt from git, recognises them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ TASK = "SwarmRun-Task"
 """The task's id; absent on commits of the run as a whole."""
 SPEC_HASH = "SwarmRun-Spec-Hash"
 """Hash of what was asked for: equal specs give equal hashes on every machine."""
+PARTIAL = "SwarmRun-Partial"
+"""On the last commit of a result that is published although the run has failed: its reason."""
 
 _TRAILER = re.compile(r"(?P<key>[A-Za-z0-9-]+)[ \t]*:[ \t]*(?P<value>.*)")
 

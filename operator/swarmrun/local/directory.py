@@ -32,6 +32,7 @@ from pydantic.alias_generators import to_camel
 from swarmrun.api.load import dump, load
 from swarmrun.api.resolve import Snapshot
 from swarmrun.api.run import SwarmRun
+from swarmrun.api.served import served
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.errors import EngineError, NotFound
@@ -154,8 +155,8 @@ class RunDirectory:
     def snapshot(self) -> Snapshot:
         name = _numbered("snapshot.json", self.attempt())
         try:
-            return Snapshot.model_validate_json(self._read(name))
-        except ValidationError as exc:
+            return served(Snapshot, json.loads(self._read(name)))
+        except ValueError as exc:
             raise self._broken(name, exc) from exc
 
     def status(self) -> SwarmRunStatus:

@@ -219,6 +219,7 @@ class _Remerge:
                 base_commit=report.base_commit,
                 report=saved.artifact,
                 tasks={self.task.id: head.commit} if world.snapshot.publish.task_branches else {},
+                partial="Incomplete" if left else "",
             ),
         )
         report.integration = done.commit

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -130,10 +131,11 @@ class LocalRunner:
                 instance_id=self._file.instance,
             )
 
-    def _worlds(self, run: str) -> RunWorld:
+    @contextmanager
+    def _worlds(self, run: str) -> Iterator[RunWorld]:
         if run != self._snapshot.run:
             raise NotFound(f"run {run} is not this process's, which works on {self._snapshot.run}")
-        return self._world
+        yield self._world
 
 
 def _not_begun(_context: Any, _given: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def phase(desk: Desk, board: Board, verdict: Verdict) -> Work[None]:
         raise RunEnded(Phase.FAILED, reason, message)
     if desk.given.publish_approval:
         yield from desk.approval("publish", desk.integration)
-    done = yield from push(desk, board)
+    done = yield from push(desk, board, partial=reason)
     if reason:
         raise RunEnded(Phase.FAILED, reason, f"{message}; published as {done.branch}")
     desk.message = done.message or f"published as {done.branch}"
@@ -41,7 +41,7 @@ def missing(board: Board) -> str:
     return "not in the result: " + ", ".join(left)
 
 
-def push(desk: Desk, board: Board) -> Work[PublishDone]:
+def push(desk: Desk, board: Board, *, partial: str) -> Work[PublishDone]:
     desk.show(Phase.PUBLISHING)
     saved = yield from desk.must(
         SAVE_REPORT, SaveReport(run=desk.given.run, report=desk.report.model_dump(mode="json"))
@@ -56,6 +56,7 @@ def push(desk: Desk, board: Board) -> Work[PublishDone]:
             base_commit=desk.preflight.base_commit,
             report=saved.artifact,
             tasks=heads if desk.given.publish_task_branches else {},
+            partial=partial,
         ),
     )
     result = desk.result()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,7 @@ class Lab:
 
     def step(self, step: Step[Any], given: StepModel | dict[str, Any]) -> dict[str, Any]:
         data = given if isinstance(given, dict) else given.model_dump(mode="json")
-        table = activities(lambda run: self.world)
+        table = activities(lambda _: nullcontext(self.world))
         # There and back again, as through the engine.
         return json.loads(
             json.dumps(table[step.name](None, json.loads(json.dumps({"run": self.run, **data}))))

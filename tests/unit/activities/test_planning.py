@@ -107,6 +107,16 @@ def test_a_given_plan_that_does_not_hold_is_the_users_to_mend(lab):
     assert "nobody" in failure.message
 
 
+def test_a_plan_that_a_newer_version_has_stored_is_worked_on(lab):
+    lab.start()
+    key = lab.plan()
+    written = json.loads(lab.world.store.get(key))
+    written["tasks"][0]["tomorrow"] = written["tomorrow"] = 1
+    lab.world.put(key, written)
+    lab.another_process()
+    assert scaffold(lab, key).commit
+
+
 # ---------------------------------------------------------------- scaffold
 
 

@@ -67,6 +67,21 @@ def test_what_was_published_before_is_found_again(lab, result):
     assert lab.ok(PREFLIGHT, RunRef(run=lab.run)).already_published == ""
 
 
+def test_what_was_published_in_part_is_no_result_until_the_whole_is(lab, result):
+    part = result.model_copy(update={"partial": "Incomplete"})
+    done = lab.ok(PUBLISH, part)
+    marks = trailers.parse(lab.world.repo.message(done.commit))
+    assert marks[trailers.PARTIAL] == "Incomplete"
+    assert lab.ok(PREFLIGHT, RunRef(run=lab.run)).already_published == ""
+    lab.another_process()
+    assert lab.ok(PUBLISH, part) == done
+    # A merge by hand may publish the same commit as the whole.
+    whole = lab.ok(PUBLISH, result.model_copy(update={"commit": done.commit}))
+    assert (whole.branch, whole.beside) == (done.branch, False)
+    assert trailers.PARTIAL not in trailers.parse(lab.world.repo.message(whole.commit))
+    assert lab.ok(PREFLIGHT, RunRef(run=lab.run)).already_published == whole.commit
+
+
 def test_a_branch_that_is_not_there_is_named(lab):
     lab.start()
     lab.spec(repository={"url": str(lab.bare), "branch": "develop"})

@@ -49,6 +49,12 @@ def run(
     return parsed(body)
 
 
+def test_a_resource_of_newer_crds_is_read():
+    body = {"metadata": {"name": "shop"}, "spec": {"goal": "Build.", "repository": {"url": "https://a.b/c"}}}
+    body["spec"]["tomorrow"] = {"a": 1}
+    assert parsed(body).spec.goal == "Build."
+
+
 # ---------------------------------------------------------------- what is written
 
 

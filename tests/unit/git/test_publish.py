@@ -27,8 +27,12 @@ def base(work, bare, repo, remote):
     return sha
 
 
-def result(repo, base, content: bytes = b"done", *, run="run-1", spec_hash="h1", task="", date=100) -> str:
+def result(
+    repo, base, content: bytes = b"done", *, run="run-1", spec_hash="h1", task="", date=100, partial=""
+) -> str:
     message = trailers.add("The result\n", trailers.run_trailers(run=run, spec_hash=spec_hash, task=task))
+    if partial:
+        message = trailers.add(message, {trailers.PARTIAL: partial})
     return repo.commit_tree(repo.with_files(base, {"result": content}), [base], message, AUTHOR, date)
 
 
@@ -165,6 +169,46 @@ def test_a_published_result_is_found_by_its_spec_hash_under_later_commits(repo, 
         find_published(remote, "swarm/x", "other")
     with pytest.raises(NotFound):
         find_published(remote, "swarm/y", "h1")
+
+
+UID, LATER = "6a6f1ef2-1a50-4f4b-b6ee-7191db4fc90f", "0c2d1ef2-1a50-4f4b-b6ee-7191db4fc90a"
+
+
+def partly(repo, remote, base) -> str:
+    """What the first attempt of a run leaves on its branch: some of its commits, and one that says so."""
+    commit = result(repo, base, b"half", run=f"{UID}-1")
+    tip = result(repo, commit, b"half", run=f"{UID}-1", partial="Incomplete")
+    publish(repo, remote, branch="swarm/x", commit=tip)
+    return tip
+
+
+def test_a_partial_result_is_not_found_either_under_later_commits(repo, remote, base, work, bare):
+    partly(repo, remote, base)
+    with pytest.raises(NotFound):
+        find_published(remote, "swarm/x", "h1")
+    work.git("fetch", "-q", str(bare), "swarm/x")
+    work.git("reset", "-q", "--hard", "FETCH_HEAD")
+    work.commit({"review": "a person's fix"}, "fix\n\nSigned-off-by: Ann")
+    work.git("push", "-q", str(bare), "HEAD:swarm/x")
+    with pytest.raises(NotFound):
+        find_published(remote, "swarm/x", "h1")
+
+
+@pytest.mark.parametrize("on_top", [True, False])
+def test_a_later_attempt_replaces_the_partial_result_and_is_found(repo, remote, base, on_top):
+    tip = partly(repo, remote, base)
+    whole = result(repo, tip if on_top else base, b"whole", run=f"{UID}-2", date=200)
+    assert publish(repo, remote, branch="swarm/x", commit=whole).branch == "swarm/x"
+    assert find_published(remote, "swarm/x", "h1").commit == whole
+
+
+def test_a_rebuilt_cluster_publishes_beside_a_partial_result_and_is_found_there(repo, remote, base):
+    tip = partly(repo, remote, base)
+    whole = result(repo, base, b"whole", run=f"{LATER}-1", date=200)
+    assert publish(repo, remote, branch="swarm/x", commit=whole).branch == "swarm/x-2"
+    assert remote.heads()["swarm/x"] == tip
+    found = find_published(remote, "swarm/x", "h1")
+    assert (found.branch, found.commit, found.beside) == ("swarm/x-2", whole, True)
 
 
 def test_the_published_branch_is_whole_after_the_cache_was_lost(repo, remote, base, tmp_path, store, bare):

@@ -118,6 +118,17 @@ def test_a_state_from_a_newer_version_is_left_alone(runs: Runs) -> None:
     runs.get("demo")
 
 
+def test_what_a_newer_version_has_added_to_a_snapshot_is_left_out(runs: Runs) -> None:
+    directory = start(runs)
+    path, known = directory.path / "snapshot.json", directory.snapshot()
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"tomorrow": 1, "sandbox": data["sandbox"] | {"tomorrow": {}}}))
+    assert directory.snapshot() == known
+    path.write_text(json.dumps(data | {"mode": "Choir"}))
+    with pytest.raises(EngineError, match="mode"):
+        directory.snapshot()
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": "x"}', '{"format": 1}', "\x00\xff"])
 def test_a_damaged_state_is_told_and_can_be_deleted(runs: Runs, damage: str) -> None:
     path = start(runs).path / "run.json"

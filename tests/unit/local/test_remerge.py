@@ -99,6 +99,9 @@ class Ended:
         ).splitlines()
         return dict(row.split(" ") for row in rows)
 
+    def marks(self) -> dict[str, str]:
+        return trailers.parse(git("-C", str(self.remote), "log", "-1", "--format=%B", "swarm/shop"))
+
     def published(self, path: str) -> str:
         return git("-C", str(self.remote), "show", f"swarm/shop:{path}")
 
@@ -256,8 +259,7 @@ def test_a_checkout_is_edited_and_handed_back_and_the_whole_is_published(make: A
     assert status.condition("Succeeded").status == "True"
     assert "shop: Succeeded (Published), 2/2 tasks merged" in done.out
     assert "run  published  swarm/shop" in run.swarmrun("logs", "shop").out
-    message = git("-C", str(run.remote), "log", "-1", "--format=%B", "swarm/shop")
-    marks = trailers.parse(message)
+    marks = run.marks()
     assert marks[trailers.TASK] == "discount"
     assert marks[trailers.RUN] == run.directory.file().instance
     assert marks[trailers.SPEC_HASH] == run.directory.snapshot().spec_hash
@@ -378,6 +380,12 @@ def test_without_the_other_tasks_nothing_is_published_unless_it_is_wanted(make: 
     run.merge("--from", str(mine), "--partial")
     assert run.published("prices.py") == TAXED.strip()
     assert (run.status.phase, run.status.condition("Ready").reason) == (Phase.FAILED, "Incomplete")
+    assert run.marks()[trailers.PARTIAL] == "Incomplete"
+    commit(run.work, {"ship.py": "def ship():\n    return 'shipped'\n"}, run.base)
+    run.swarmrun("merge", "shop", "ship", "--from", str(run.work))
+    assert run.status.phase is Phase.SUCCEEDED
+    assert set(run.heads()) == {"main", "swarm/shop"}
+    assert trailers.PARTIAL not in run.marks()
 
 
 def test_a_skipped_task_can_be_handed_in_by_who_has_written_it(make: Any) -> None:

@@ -184,6 +184,7 @@ def test_a_researchers_notes_reach_its_dependants_and_no_branch_is_merged(stage,
     stage.happy(TaskRef(id="r", role=Role.RESEARCHER), coder("a", "r"))
     report = stage.run()
     assert report.phase is Phase.SUCCEEDED
+    assert [p["partial"] for p in stage.inputs("publish")] == [""]
     assert [m["task"] for m in stage.inputs("merge")] == ["a"]
     (first,) = stage.inputs("model_turn", task="a", turn=1)
     assert first["brief"]["notes"] == {"r": "summary of r"}
@@ -386,6 +387,7 @@ def test_what_was_planned_anew_is_worked_on_and_a_partial_result_published_where
     report = stage.run(publish_partial=True)
     assert ended(report) == (Phase.FAILED, "Incomplete")
     assert report.message == "not in the result: b (failed: Refused); published as swarm/x"
+    assert [p["partial"] for p in stage.inputs("publish")] == ["Incomplete"]
     assert [r.status.task for r in report.agents] == ["plan", "a", "b", "d"]
     assert report.plan.hash == "h2"
     assert report.result.commit == "scaffold+a+d"
@@ -723,6 +725,7 @@ def test_a_round_that_makes_it_worse_is_undone_and_ends_the_loop(stage, red):
     stage.on("gates", lambda g: red(g) if "fixer" in g["commit"] else good(g))
     report = stage.run(publish_partial=True)
     assert ended(report) == (Phase.FAILED, "ScoreBelowThreshold")
+    assert [p["partial"] for p in stage.inputs("publish")] == ["ScoreBelowThreshold"]
     assert [(j.round, j.kept) for j in report.judgements] == [(0, True), (1, False)]
     assert (report.score, report.result.commit) == (60, "scaffold+a")
     assert any(note.startswith("fix round 1 undone") for note in report.notes)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from swarmrun.api import GROUP, VERSION
 from swarmrun.api.run import SwarmRun
+from swarmrun.api.served import served
 from swarmrun.cli.kubectl.reader import Reader
 from swarmrun.errors import InvalidResource, NotFound, PermissionDenied, SwarmRunError
 from swarmrun.kube.api import KubeApi
@@ -95,7 +96,7 @@ def _tidy(body: Json) -> Json:
 def parsed(body: Json) -> SwarmRun:
     """Raises InvalidResource."""
     try:
-        return SwarmRun.model_validate(body, by_alias=True)
+        return served(SwarmRun, body)
     except ValidationError as exc:
         problem = exc.errors()[0]
         raise InvalidResource(

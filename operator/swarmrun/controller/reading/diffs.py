@@ -19,7 +19,7 @@ MOST = 8 * 1024**2
 
 class Diffs:
     """`place` is a directory of this process alone. The workers' own repositories are not touched: they are elsewhere,
-    and go when a run ends."""
+    and go by themselves (`controller/worlds.py`)."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
