@@ -223,13 +223,6 @@ def test_a_refused_approval_names_its_own_verb():
     assert "verb `approve`" in explained(PermissionDenied(denied, reason="PolicyDenied")).mend
 
 
-def test_a_word_that_is_refused_for_the_run_s_secret_says_what_mends_that():
-    said = "ValidatingAdmissionPolicy 'p' denied request: … names Secret s, which is not labelled a=true"
-    exc = explained(PermissionDenied(said, reason="SecretNotLabelled"))
-    assert (exc.message, exc.reason) == (said, "SecretNotLabelled")
-    assert "label that Secret" in exc.mend
-
-
 # ---------------------------------------------------------------- drawn
 
 

@@ -15,7 +15,6 @@ from swarmrun.api.served import served
 from swarmrun.cli.kubectl.reader import Reader
 from swarmrun.errors import InvalidResource, NotFound, PermissionDenied, SwarmRunError
 from swarmrun.kube.api import KubeApi
-from swarmrun.kube.mends import mend_of
 
 PAGE = 200
 MANAGER = "kubectl-swarm"
@@ -125,9 +124,6 @@ def explained(exc: PermissionDenied) -> SwarmRunError:
             mend=f"ask for the verb `approve` on swarmruns.{GROUP} in this namespace (ClusterRole swarmrun-approve)",
             reason="Forbidden",
         )
-    if exc.reason in ("SecretNotLabelled", "SecretHostNotAllowed"):
-        # The policies ask at every change of the resource, a word to the run too.
-        return PermissionDenied(exc.message, mend=mend_of(exc.reason), reason=exc.reason)
     found = _CANNOT.search(exc.message)
     if found is None:
         return exc
