@@ -115,6 +115,8 @@ class Preflight(StepModel):
     """The repository holds no file: nothing to read, one planner call."""
     already_published: str = ""
     """Commit on the publish branch that carries this run's spec hash: nothing is left to do."""
+    published_branch: str = ""
+    """Where that is: the publish branch, or one beside it."""
 
 
 class BoxRef(RunRef):

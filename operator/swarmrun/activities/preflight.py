@@ -17,12 +17,13 @@ def preflight(world: RunWorld, given: Look) -> Preflight:
     _models(world)
     remote = world.access
     found = remote.preflight(snapshot.repository.branch or "")
-    already = ""
+    already = branch = ""
     if not found.empty and not given.anew:
         try:
-            already = remote.find_published(snapshot.branch, snapshot.spec_hash).commit
+            published = remote.find_published(snapshot.branch, snapshot.spec_hash)
+            already, branch = published.commit, published.branch
         except NotFound:
-            already = ""
+            pass
     found.require_push()
     if snapshot.publish.pull_request.enabled:
         remote.check_pull_requests()  # a missing token or an unknown host is told now, not when all is paid
@@ -38,6 +39,7 @@ def preflight(world: RunWorld, given: Look) -> Preflight:
         base_commit=base,
         empty=not world.repo.list_tree(base),
         already_published=already,
+        published_branch=branch,
     )
 
 

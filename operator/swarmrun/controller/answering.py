@@ -22,6 +22,8 @@ from swarmrun.errors import EngineUnreachable, SwarmRunError
 
 AGAIN_SECONDS = 5.0
 """Between two questions to one that is silent. A choice."""
+SETTLES_SECONDS = 0.5
+"""From being found silent to the next question. A choice."""
 BEGINS_SECONDS = 5.0
 """That its first answer may take before the resources are told of it. A choice: less than a person wonders."""
 
@@ -92,6 +94,9 @@ class Answering:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), AGAIN_SECONDS)
             self._tell(wake)
+            if self.silence is not None:
+                # It may answer this question and no other: all would be woken for each in turn.
+                await asyncio.sleep(SETTLES_SECONDS)
             answers = await self._asked(ask)
 
     # ------------------------------------------------------------

@@ -82,7 +82,7 @@ class Capacity:
         """What the run may hold from now on, where that is more than it was told; else 0."""
         with self._lock:
             grant = self._granted.get(instance)
-            if grant is None or self._waiting or grant.held >= grant.claim.wanted:
+            if grant is None or grant.held >= grant.claim.wanted or self._rival(grant.claim):
                 return 0
             room = self._room(grant.claim)
             more = grant.claim.wanted - grant.held
@@ -92,6 +92,11 @@ class Capacity:
                 return 0
             grant.held = grant.told = grant.held + more
             return grant.told
+
+    def _rival(self, claim: Claim) -> bool:
+        """Whether somebody waits for what it would take."""
+        others = self._waiting.values()
+        return any(self._cap is not None or other.class_name == claim.class_name for other in others)
 
     def needs(self, instance: str, told: int, at_most: int) -> bool:
         """The run, which knows that it may hold `told`, needs no more than `at_most` from now on. True when that

@@ -137,7 +137,7 @@ class Reconciler:
             return self._work(memory, body, run, asked, classes, wrong)
         except InvalidResource as exc:
             self._leave(instance)
-            if exc.field == RERUN_FIELD and memory.status.run:
+            if exc.field == RERUN_FIELD and memory.status.run and memory.status.phase.terminal:
                 # What the earlier attempt has shown stays, and another word there gives this one a new chance.
                 return self._after(memory, run, exc)
             return self._refused(memory, body, exc, instance)
@@ -167,6 +167,9 @@ class Reconciler:
             if asked.cancelled is not None:
                 self._leave(memory.instance)
                 return self._shown(memory, _cancelled(run, memory.instance), None)
+            if wrong is not None:
+                # It has begun, and the engine has lost it: nothing begins from what can be read of it.
+                return self._shown(memory, self._waiting(memory, run, memory.instance, wrong), RARELY)
             self._begin(run, memory.instance, asked, classes)
             memory.said, memory.seen = Said(), None
             seen = look(self._engine, memory.instance, run.metadata.name)

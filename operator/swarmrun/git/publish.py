@@ -124,17 +124,20 @@ def _may_move(
     except NotFound:
         pass  # not among our objects, so not in our history
     # An amended or rebased commit keeps its trailers, but has another committer: then it is somebody's work.
-    mine = (_marks(repo.message(commit)), repo.committer(commit))
     sha, committer, message = remote.history(name)[0]
-    return sha == old and all(mine[0]) and (_marks(message), committer) == mine
+    # A partial result's last commit stands for the run as a whole, whatever task the next one's ends with.
+    tasks = trailers.PARTIAL not in trailers.parse(message)
+    mine = (_marks(repo.message(commit), tasks=tasks), repo.committer(commit))
+    return sha == old and all(mine[0]) and (_marks(message, tasks=tasks), committer) == mine
 
 
-def _marks(message: str) -> tuple[str, str]:
+def _marks(message: str, *, tasks: bool) -> tuple[str, str]:
     found = trailers.parse(message)
+    task = found.get(trailers.TASK, "") if tasks else ""
     # The same task (or none: the run as a whole) is part of the identity.
     return trailers.without_attempt(
         found.get(trailers.RUN, "")
-    ), f"{found.get(trailers.SPEC_HASH, '')} {found.get(trailers.TASK, '')}".lstrip()
+    ), f"{found.get(trailers.SPEC_HASH, '')} {task}".lstrip()
 
 
 def _moved(done: Output) -> bool:

@@ -118,7 +118,11 @@ class Pods:
     def _take(self, event: Json) -> None:
         pod = event["object"]
         if event["type"] == "DELETED":
-            self._known.pop(_key(pod), None)
+            known = self._known.get(_key(pod))
+            if known is None or known["metadata"].get("uid") == pod["metadata"].get(
+                "uid"
+            ):  # not the next one's
+                self._known.pop(_key(pod), None)
         elif event["type"] in ("ADDED", "MODIFIED"):
             self._known[_key(pod)] = pod
 

@@ -126,11 +126,11 @@ def look(desk: Desk) -> Work[None]:
     desk.report.base_branch, desk.report.base_commit = found.base_branch, found.base_commit
     if found.already_published:
         result = desk.result()
-        result.branch, result.commit = desk.given.branch, found.already_published
+        result.branch, result.commit = found.published_branch or desk.given.branch, found.already_published
         raise RunEnded(
             Phase.SUCCEEDED,
             "AlreadyPublished",
-            f"branch {desk.given.branch} already holds the result of this very goal",
+            f"branch {result.branch} already holds the result of this very goal",
         )
     if desk.box.refused is not None:
         raise desk.box.refused  # before anything is paid

@@ -61,6 +61,7 @@ def result(lab):
 def test_what_was_published_before_is_found_again(lab, result):
     done = lab.ok(PUBLISH, result)
     found = lab.ok(PREFLIGHT, RunRef(run=lab.run))
+    assert found.published_branch == done.branch
     assert (found.already_published, found.base_commit, found.empty) == (done.commit, lab.base, False)
     # Another goal is another run.
     lab.spec(goal="Something else.")

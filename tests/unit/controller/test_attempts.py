@@ -226,3 +226,26 @@ def test_a_lower_number_takes_no_attempt_back(seen: Seen) -> None:
     assert (status.run, status.phase, seen.ready()[1]) == (SECOND, "Failed", "Incomplete")
     assert not seen.engine.states
     assert seen.look(attempt="3").run == f"{UID}-3"
+
+
+def test_a_run_that_the_engine_has_lost_does_not_begin_again_from_what_can_be_read_of_it(seen: Seen) -> None:
+    at_work(seen)
+    seen.engine.states.clear()
+    seen.memory.body = seen.run_body(generation=2, parallelism="many", plan={"approval": "Required"})
+    status = seen.look()
+    assert not seen.engine.states
+    assert (status.run, status.phase) == (FIRST, "Running")
+    assert "parallelism" in seen.ready("Reconciling")[2]
+    assert seen.again is not None
+
+
+def test_a_rerun_that_the_engine_has_lost_with_all_before_it_ends_and_says_so(seen: Seen) -> None:
+    seen.look()
+    seen.ended()
+    seen.look()
+    seen.look(attempt="2", rerun_from="judge")
+    seen.engine.tell(report(Phase.RUNNING).model_copy(update={"run": SECOND}))
+    assert seen.look(attempt="2", rerun_from="judge").phase == "Running"
+    seen.engine.states.clear()
+    seen.look(attempt="2", rerun_from="judge")
+    assert seen.ready("Finished")[:2] == ("True", "EarlierAttemptGone")

@@ -112,6 +112,14 @@ def test_one_that_was_given_two_at_first_gets_no_more_while_another_waits() -> N
     assert capacity.grow("run-1") == 3
 
 
+def test_who_waits_for_a_class_that_is_full_keeps_nobody_of_another_small() -> None:
+    capacity = Capacity()
+    assert capacity.admit(claim("1", cls="full", cap=2)) == 2
+    assert capacity.admit(claim("2", cls="full", cap=2)) == 0
+    assert capacity.admit(claim("3", cls="free", at_first=2)) == 2
+    assert capacity.grow("run-3") == 5
+
+
 def test_what_an_earlier_process_said_last_counts_once_the_run_has_heard_it() -> None:
     """The grant was on its way when that process ended."""
     capacity = Capacity(6)

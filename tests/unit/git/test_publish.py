@@ -195,9 +195,10 @@ def test_a_partial_result_is_not_found_either_under_later_commits(repo, remote, 
 
 
 @pytest.mark.parametrize("on_top", [True, False])
-def test_a_later_attempt_replaces_the_partial_result_and_is_found(repo, remote, base, on_top):
+@pytest.mark.parametrize("task", ["", "api"])
+def test_a_later_attempt_replaces_the_partial_result_and_is_found(repo, remote, base, on_top, task):
     tip = partly(repo, remote, base)
-    whole = result(repo, tip if on_top else base, b"whole", run=f"{UID}-2", date=200)
+    whole = result(repo, tip if on_top else base, b"whole", run=f"{UID}-2", date=200, task=task)
     assert publish(repo, remote, branch="swarm/x", commit=whole).branch == "swarm/x"
     assert find_published(remote, "swarm/x", "h1").commit == whole
 

@@ -470,6 +470,25 @@ def test_a_server_whose_pod_goes_away_under_it_is_not_believed(make_box, tmp_pat
     asyncio.run(go())
 
 
+def test_what_a_watch_has_not_shown_is_gone_only_when_the_api_server_says_so():
+    class Deaf:
+        """A watch that was dropped on the way before the Pod was made."""
+
+        def heard(self, namespace: str, name: str) -> Any:
+            raise NotFound(name)
+
+    async def go() -> None:
+        api = Api()
+        await provider(api).ensure(spec())
+        it = KubernetesProvider(api, PLACE, KEY, OPTIONS, NETWORK, Deaf())  # type: ignore[arg-type]
+        await it.believed(spec().id, refused=False)
+        del api.objects[f"/api/v1/namespaces/team/pods/{pod_name(PLACE, spec().id)}"]
+        with pytest.raises(SandboxLost):
+            await it.believed(spec().id, refused=False)
+
+    asyncio.run(go())
+
+
 def test_each_sandbox_has_a_uid_and_a_token_of_its_own():
     ids = [f"run-t{n}-a1-g1" for n in range(500)]
     assert len({manifest.uid_of(i) for i in ids}) == 500

@@ -53,7 +53,7 @@ CAUSE_WITHIN = 3.0
 ENDED_WITHIN = 15.0
 """The same where the other side closed the connection: something has ended, and a busy node tells late. A choice."""
 TRIED_WITHIN = 60.0
-"""Seconds from the first look until a network trial must have come to its end: a node that is busy with starting Pods
+"""Seconds from the first one until a network trial must have come to its end: a node that is busy with starting Pods
 gives it little of a core (arbitrary)."""
 ANSWERS_WITHIN = 60.0
 """Seconds from a container's start until its server must answer the brain (arbitrary)."""
@@ -304,7 +304,7 @@ class KubernetesProvider:
             why = f"the network trial did not run in sandbox {spec.id}: {result.stdout.strip()[-300:]}"
             if result.exit_code is None:
                 await client.kill(result.process)
-                if time.monotonic() - seen.since < TRIED_WITHIN:
+                if waited < TRIED_WITHIN:
                     return SandboxState("Starting", "NetworkTrialSlow", why)
             return SandboxState("Refused", "NetworkTrialFailed", why)
         only_api_server = not set(found) & set(addresses)
@@ -383,6 +383,8 @@ class KubernetesProvider:
             except RemoteUnavailable:
                 if not whole:
                     raise
+            except NotFound:
+                pass  # a watch that was dropped on the way has never shown it: only the API server knows
         return await self._api.get(self._path(sandbox_id))
 
     def _path(self, sandbox_id: str) -> str:
