@@ -156,7 +156,9 @@ class RunDirectory:
         name = _numbered("snapshot.json", self.attempt())
         try:
             return served(Snapshot, json.loads(self._read(name)))
-        except ValueError as exc:
+        except json.JSONDecodeError as exc:
+            raise self._broken(name, f"Invalid JSON: {exc}") from exc
+        except (ValueError, TypeError) as exc:
             raise self._broken(name, exc) from exc
 
     def status(self) -> SwarmRunStatus:

@@ -377,7 +377,7 @@ def test_a_service_account_takes_a_token_of_its_own(cluster, swarm):
 
 def test_a_run_that_this_program_cannot_read_hides_no_other(cluster, swarm):
     strange = run()[1]
-    strange["spec"]["fromTheFuture"] = True
+    strange["spec"]["parallelism"] = "ByTheFuture"
     cluster.table[RUNS] = (200, {"items": [strange, run("Succeeded", score=90)[1]]})
     code, out, _ = swarm("list")
     assert code == 0
@@ -385,8 +385,8 @@ def test_a_run_that_this_program_cannot_read_hides_no_other(cluster, swarm):
     cluster.table[f"{RUNS}/demo"] = (200, strange)
     code, _, err = swarm("describe", "demo")
     assert code == 2
-    assert "fromTheFuture" in err
-    assert json.loads(swarm("describe", "demo", "-o", "json")[1])["spec"]["fromTheFuture"] is True
+    assert "parallelism" in err
+    assert json.loads(swarm("describe", "demo", "-o", "json")[1])["spec"]["parallelism"] == "ByTheFuture"
 
 
 def test_a_wait_lives_through_an_outage_and_ends_with_the_run_s_own_code(cluster, swarm, monkeypatch):
