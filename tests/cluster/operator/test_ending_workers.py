@@ -101,6 +101,8 @@ def test_workers_that_are_told_to_end_lose_nothing_and_no_step_is_counted_as_fai
         kubectl.until(lambda want=progress: kubectl.status(NAME).get("progress", "") >= want, within=240)
         following = make(f"w{number}")
         following.start("worker")
+        # It may have begun a moment ago: until it works it can be ended like any process.
+        kubectl.until(lambda it=worker: "working, engine" in it.log.read_text())
         began = time.monotonic()
         assert worker.end(signal.SIGTERM) == 0
         # A kubelet waits for 15 s more than the grace.
