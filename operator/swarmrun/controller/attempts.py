@@ -10,7 +10,7 @@ from durabletask.client import OrchestrationQuery, OrchestrationStatus
 from swarmrun.api.annotations import ATTEMPT
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.controller.observe import ENDED
-from swarmrun.controller.wanted import RERUN_FIELD, Wanted, instance_of, uid_of
+from swarmrun.controller.wanted import RERUN_FIELD, Wanted, instance_of, number_of, uid_of
 from swarmrun.errors import InvalidResource
 from swarmrun.orchestration.inputs import RunInput
 from swarmrun.orchestration.rerun import taking_over
@@ -87,6 +87,6 @@ def its_turn(asked: Wanted, status: SwarmRunStatus, uid: str) -> Wanted:
     not taken back by a lower number: an annotation that was taken away would start what has run before once more."""
     if status.started_at is None or uid_of(status.run) != uid:
         return asked
-    number = int(status.run.rpartition("-")[2])
+    number = number_of(status.run)
     later = number < asked.attempt and status.phase.terminal
     return asked if later or number == asked.attempt else replace(asked, attempt=number, rerun_from="")

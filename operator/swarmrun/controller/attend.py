@@ -21,10 +21,11 @@ from functools import partial
 from typing import Any
 
 from swarmrun.api.status import Phase, SwarmRunStatus, UsageStatus
+from swarmrun.controller.bodies import status_of
 from swarmrun.controller.counted import count
 from swarmrun.controller.happenings import happenings
 from swarmrun.controller.kube import Gone, Kube
-from swarmrun.controller.reconcile import Memory, Outcome, Reconciler, status_of
+from swarmrun.controller.reconcile import Memory, Outcome, Reconciler
 from swarmrun.controller.wanted import uid_of
 from swarmrun.errors import SwarmRunError
 from swarmrun.observability import metrics

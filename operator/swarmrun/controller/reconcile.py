@@ -14,16 +14,15 @@ from typing import Any, Protocol
 
 import grpc
 from durabletask.client import OrchestrationQuery
-from pydantic import ValidationError
 
 from swarmrun.api.resolve import Snapshot, resolve
 from swarmrun.api.run import SwarmRun
-from swarmrun.api.served import served
 from swarmrun.api.status import Phase, SwarmRunStatus
 from swarmrun.controller.answering import Answering
 from swarmrun.controller.attempts import TAKEN_OVER, awaits_plan, input_of, its_turn
+from swarmrun.controller.bodies import as_begun, over, parse
 from swarmrun.controller.capacity import LEAST, Capacity, Claim
-from swarmrun.controller.classes import choose, explain
+from swarmrun.controller.classes import choose
 from swarmrun.controller.conditions import stands_still
 from swarmrun.controller.inputs import run_input
 from swarmrun.controller.observe import Client, Seen, look
@@ -37,8 +36,8 @@ from swarmrun.controller.wanted import (
     Wanted,
     instance_of,
     misses,
+    number_of,
     uid_of,
-    wanted,
     words,
 )
 from swarmrun.controller.worlds import Worlds
@@ -261,7 +260,7 @@ class Reconciler:
         if memory.seen is None:
             self._leave(memory.instance)
         if uid := uid_of(memory.instance):
-            self.left_behind[uid] = _number(memory.instance)
+            self.left_behind[uid] = number_of(memory.instance)
 
     def _leave(self, instance: str) -> None:
         if self.capacity.leave(instance):
@@ -285,7 +284,7 @@ class Reconciler:
         """Whether what all attempts have left is gone now; if not, it is tried again."""
         try:
             self.answering.check()
-            self.forget_all(uid_of(memory.instance), _number(memory.instance))
+            self.forget_all(uid_of(memory.instance), number_of(memory.instance))
         except (SwarmRunError, grpc.RpcError) as exc:
             told = self.answering.failed(exc) if isinstance(exc, grpc.RpcError) else exc
             log.warning("what run %s has left cannot be removed yet: %s", memory.instance, told)
@@ -343,51 +342,6 @@ class Reconciler:
         return Outcome(status, again)
 
 
-def parse(body: Mapping[str, Any]) -> tuple[SwarmRun, Wanted]:
-    """Raises InvalidResource: what the schema lets through and the models do not."""
-    try:
-        run = served(SwarmRun, {k: v for k, v in body.items() if k != "status"})
-    except ValidationError as exc:
-        raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
-    return run, wanted(run)
-
-
-def as_begun(body: Mapping[str, Any], status: SwarmRunStatus) -> tuple[SwarmRun, Wanted]:
-    """A resource that cannot be read as a whole, whose run has begun: that goes on as its status shows it, and heeds
-    what can be read. Raises InvalidResource where none has begun."""
-    uid = str(body["metadata"]["uid"])
-    if status.started_at is None or uid_of(status.run) != uid:
-        raise InvalidResource("no run of it has begun")
-    try:
-        run = served(SwarmRun, {k: v for k, v in body.items() if k != "status"})
-    except ValidationError:
-        known = {k: v for k, v in body["spec"].items() if k in _HEEDED}
-        try:
-            run = served(SwarmRun, {"metadata": body["metadata"], "spec": known})
-        except ValidationError as exc:
-            raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
-    return run, wanted(run, attempt=_number(status.run))
-
-
-_HEEDED = ("goal", "repository", "suspend", "cancel")
-"""Fields of a spec that must be there, and do not change once a run has begun; and what is asked of one at work."""
-
-
-def status_of(body: Mapping[str, Any]) -> SwarmRunStatus:
-    """The resource's own; a fresh one where it cannot be read."""
-    try:
-        return served(SwarmRunStatus, body.get("status") or {})
-    except ValidationError:
-        return SwarmRunStatus()
-
-
-def over(status: SwarmRunStatus, instance: str, generation: int) -> bool:
-    """Whether this attempt has ended. One that was refused before it began has a new chance with a new spec."""
-    begun = status.started_at is not None
-    same = begun or status.observed_generation == generation
-    return status.phase.terminal and status.run == instance and same
-
-
 def refused(body: Mapping[str, Any], exc: InvalidResource, instance: str = "") -> RunReport:
     """Ended before it began, with the field and the mend."""
     meta = body.get("metadata", {})
@@ -419,11 +373,6 @@ def _cancelled(run: SwarmRun, instance: str) -> RunReport:
 def _observed(status: SwarmRunStatus, generation: int) -> SwarmRunStatus:
     conditions = [c.model_copy(update={"observed_generation": generation}) for c in status.conditions]
     return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
-
-
-def _number(instance: str) -> int:
-    """Of an attempt."""
-    return int(instance.rpartition("-")[2])
 
 
 def _begins(report: RunReport) -> bool:

@@ -30,6 +30,11 @@ def uid_of(instance: str) -> str:
     return found[1] if found else ""
 
 
+def number_of(instance: str) -> int:
+    """Of the attempt."""
+    return int(instance.rpartition("-")[2])
+
+
 @dataclass(frozen=True)
 class Answer:
     """An approval or rejection of one plan or commit."""

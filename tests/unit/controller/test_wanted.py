@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swarmrun.api.status import PlanStatus
-from swarmrun.controller.reconcile import parse
+from swarmrun.controller.bodies import parse
 from swarmrun.controller.wanted import Said, Wanted, instance_of, misses, uid_of, words
 from swarmrun.errors import InvalidResource
 from swarmrun.report import RunReport
