@@ -319,7 +319,7 @@ tries = {
     "its descriptors": lambda: os.listdir("/proc/1/fd"),
     "its standard output": lambda: opened("/proc/1/fd/1", "wb"),
     "that of a thread": lambda: [opened(f"/proc/1/task/{t}/fd/2", "wb") for t in os.listdir("/proc/1/task")],
-    "through its root": lambda: os.listdir("/proc/1/root/"),
+    "through its root": lambda: os.listdir("/proc/1/root"),
     "pidfd_getfd": lambda: copied(1),
     "ptrace attach": lambda: system("attach", 101, 16, 1, 0, 0),
     "ptrace seize": lambda: system("seize", 101, 0x4206, 1, 0, 0),

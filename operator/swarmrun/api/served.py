@@ -41,11 +41,15 @@ def stored(model: type[Model], data: bytes, name: str) -> Model:
     try:
         return served(model, json.loads(data))
     except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        why = ".".join(str(part) for part in first["loc"]) + f": {first['msg']}"
-        raise _unreadable(name, why) from exc
+        raise _unreadable(name, first_problem(exc)) from exc
     except (ValueError, TypeError) as exc:
         raise _unreadable(name, str(exc)) from exc
+
+
+def first_problem(exc: ValidationError) -> str:
+    """`spec.goal: Field required`; without a place where it is of the whole."""
+    first = exc.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _unreadable(name: str, why: str) -> StorageUnavailable:

@@ -17,10 +17,7 @@ from swarmrun.errors import InvalidResource
 
 def parse(body: Mapping[str, Any]) -> tuple[SwarmRun, Wanted]:
     """Raises InvalidResource: what the schema lets through and the models do not."""
-    try:
-        run = served(SwarmRun, {k: v for k, v in body.items() if k != "status"})
-    except ValidationError as exc:
-        raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
+    run = _run({k: v for k, v in body.items() if k != "status"})
     return run, wanted(run)
 
 
@@ -31,14 +28,18 @@ def as_begun(body: Mapping[str, Any], status: SwarmRunStatus) -> tuple[SwarmRun,
     if status.started_at is None or uid_of(status.run) != uid:
         raise InvalidResource("no run of it has begun")
     try:
-        run = served(SwarmRun, {k: v for k, v in body.items() if k != "status"})
-    except ValidationError:
+        run = _run({k: v for k, v in body.items() if k != "status"})
+    except InvalidResource:
         known = {k: v for k, v in body["spec"].items() if k in _HEEDED}
-        try:
-            run = served(SwarmRun, {"metadata": body["metadata"], "spec": known})
-        except ValidationError as exc:
-            raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
+        run = _run({"metadata": body["metadata"], "spec": known})
     return run, wanted(run, attempt=number_of(status.run))
+
+
+def _run(body: Mapping[str, Any]) -> SwarmRun:
+    try:
+        return served(SwarmRun, body)
+    except ValidationError as exc:
+        raise InvalidResource(explain(exc), reason="InvalidSpec") from exc
 
 
 _HEEDED = ("goal", "repository", "suspend", "cancel")

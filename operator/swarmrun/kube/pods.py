@@ -44,20 +44,14 @@ class Pods:
             self._following = [asyncio.create_task(self._follow(scope)) for scope in self._scopes]
         if not self._fresh(namespace):
             return await self._api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
-        try:
-            return self._known[namespace, name]
-        except KeyError:
-            raise NotFound(f"Pod {name} is not there") from None
+        return self._last(namespace, name)
 
     def heard(self, namespace: str, name: str) -> Json:
         """What the watch told last, however long ago; nothing is asked. Raises NotFound where it told of none, and
         RemoteUnavailable where no watch is there."""
         if self._scope(namespace) not in self._told_at:
             raise RemoteUnavailable("the watch of Pods is not there")
-        try:
-            return self._known[namespace, name]
-        except KeyError:
-            raise NotFound(f"Pod {name} is not there") from None
+        return self._last(namespace, name)
 
     def made(self, pod: Json) -> None:
         """The API server's answer to its making."""
@@ -72,6 +66,12 @@ class Pods:
         self._following = []
 
     # ------------------------------------------------------------
+
+    def _last(self, namespace: str, name: str) -> Json:
+        try:
+            return self._known[namespace, name]
+        except KeyError:
+            raise NotFound(f"Pod {name} is not there") from None
 
     def _scope(self, namespace: str) -> str:
         return "" if self._scopes == ("",) else namespace
@@ -118,10 +118,8 @@ class Pods:
     def _take(self, event: Json) -> None:
         pod = event["object"]
         if event["type"] == "DELETED":
-            known = self._known.get(_key(pod))
-            if known is None or known["metadata"].get("uid") == pod["metadata"].get(
-                "uid"
-            ):  # not the next one's
+            last = self._known.get(_key(pod)) or pod
+            if last["metadata"].get("uid") == pod["metadata"].get("uid"):  # not the next one of its name
                 self._known.pop(_key(pod), None)
         elif event["type"] in ("ADDED", "MODIFIED"):
             self._known[_key(pod)] = pod

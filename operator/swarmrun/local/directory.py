@@ -32,7 +32,7 @@ from pydantic.alias_generators import to_camel
 from swarmrun.api.load import dump, load
 from swarmrun.api.resolve import Snapshot
 from swarmrun.api.run import SwarmRun
-from swarmrun.api.served import served
+from swarmrun.api.served import first_problem, served
 from swarmrun.api.status import SwarmRunStatus
 from swarmrun.api.swarmclass import SwarmClass
 from swarmrun.errors import EngineError, NotFound
@@ -233,8 +233,7 @@ class RunDirectory:
 
     def _broken(self, name: str, why: object) -> EngineError:
         if isinstance(why, ValidationError):
-            first = why.errors(include_url=False, include_input=False)[0]
-            why = ": ".join(t for t in (".".join(map(str, first["loc"])), first["msg"]) if t)
+            why = first_problem(why)
         return EngineError(
             f"{self.path / name} cannot be read: {why}",
             mend=f"swarmrun delete {self.name} --force",

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from swarmrun.api.served import first_problem
 from swarmrun.orchestration.inputs import AgentInput, RunInput
 from swarmrun.orchestration.stand import LiveAgent, Stand
 from swarmrun.report import AgentRecord, RunReport
@@ -21,11 +22,9 @@ Dump = dict[str, Any]
 
 
 def why(exc: ValidationError, what: str) -> str:
-    first = exc.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
     return (
         f"{what} was begun by another version of swarmrun, and this one cannot read how far it had come "
-        f"({where}: {first['msg']})"
+        f"({first_problem(exc)})"
     )
 
 

@@ -84,8 +84,12 @@ class Kubectl:
 
     def refusal(self, body: dict[str, Any], *more: str) -> str:
         """What the API server says to a resource; empty when it would make it. Nothing is changed."""
-        line = ["kubectl", "-n", self.namespace, "create", "--dry-run=server", "-f", "-", *more]
-        done = subprocess.run(line, input=json.dumps(body), capture_output=True, text=True, timeout=60)
+        return self.said("create", "--dry-run=server", "-f", "-", *more, given=json.dumps(body))
+
+    def said(self, *words: str, given: str | None = None) -> str:
+        """What kubectl says to something that it does not do; empty where it was done."""
+        line = ["kubectl", "-n", self.namespace, *words]
+        done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=60)
         return "" if done.returncode == 0 else done.stderr
 
     def run(self, name: str) -> dict[str, Any]:

@@ -44,19 +44,11 @@ class Thief:
 
     def tries(self, body: Json, namespace: str = "") -> str:
         """What the API server says; empty when it would do it. Nothing is changed."""
-        where = ["-n", namespace or self.kubectl.namespace]
-        done = subprocess.run(
-            ["kubectl", *where, "create", "--dry-run=server", "-f", "-", f"--as={self.name}"],
-            input=json.dumps(body),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return "" if done.returncode == 0 else done.stderr
+        place = type(self.kubectl)(namespace or self.kubectl.namespace)
+        return place.refusal(body, f"--as={self.name}")
 
     def may(self, verb: str, what: str, *more: str) -> bool:
-        line = ["kubectl", "auth", "can-i", verb, what, f"--as={self.name}", *more]
-        return subprocess.run(line, capture_output=True, text=True, timeout=60).stdout.strip() == "yes"
+        return self.kubectl.may(self.name, verb, what, *more)
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +122,6 @@ def changed(body: Json, *path: str | int, to: Any) -> Json:
     else:
         at[path[-1]] = to
     return body
-
-
-def refused(kubectl: Any, *words: str) -> str:
-    """What kubectl says; empty where it was done."""
-    line = ["kubectl", "-n", kubectl.namespace, *words]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    return "" if done.returncode == 0 else done.stderr
 
 
 BOX = ("spec", "containers", 0)
@@ -260,11 +245,11 @@ def test_a_run_whose_secret_was_taken_back_can_still_be_cancelled_but_not_sent_e
     elsewhere = json.dumps({"spec": {"repository": {"url": "https://git.example.com/o/other"}}})
     patch = ("patch", "swarmruns.swarmrun.dev", "late", "--type=merge", "-p", elsewhere)
     # A label that was taken away is heard of some moments later.
-    kubectl.until(lambda: "is not labelled" in refused(kubectl, *patch, "--dry-run=server"))
+    kubectl.until(lambda: "is not labelled" in kubectl.said(*patch, "--dry-run=server"))
     kubectl("annotate", "swarmruns.swarmrun.dev", "late", "swarmrun.dev/cancel=enough")
     kubectl("label", "secret", "late", "swarmrun.dev/git-credential=true")
     kubectl("annotate", "--overwrite", "secret", "late", "swarmrun.dev/allowed-hosts=other.example.com")
-    kubectl.until(lambda: "is not for host" in refused(kubectl, *patch, "--dry-run=server"))
+    kubectl.until(lambda: "is not for host" in kubectl.said(*patch, "--dry-run=server"))
     kubectl("annotate", "--overwrite", "swarmruns.swarmrun.dev", "late", "swarmrun.dev/cancel=really")
 
 
@@ -309,14 +294,8 @@ def test_only_pods_of_runs_can_be_deleted_with_its_token(thief: Thief) -> None:
     )
     thief.kubectl.apply(theirs, ours)
     trial = ["delete", "pod", "bank", "--wait=false", "--dry-run=server", f"--as={thief.name}"]
-    line = ["kubectl", "-n", thief.kubectl.namespace, *trial]
-
-    def held() -> bool:
-        """A policy takes effect some moments after it was made."""
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-        return "deletes its own Pods only" in done.stderr
-
-    thief.kubectl.until(held)
+    # A policy takes effect some moments after it was made.
+    thief.kubectl.until(lambda: "deletes its own Pods only" in thief.kubectl.said(*trial))
     for what in (("pod", "bank"), ("pod", "--all")):
         said = thief.kubectl("delete", *what, "--wait=false", f"--as={thief.name}", ok=False)
         assert "deletes its own Pods only" in said
@@ -363,6 +342,6 @@ def test_its_token_has_no_verb_that_leads_further(thief: Thief, verbs: str, what
     resource, _, sub = what.partition("/")
     more = [f"--subresource={sub}"] if sub else []
     for verb in verbs.split():
-        assert not thief.may(verb, resource, "-n", thief.kubectl.namespace, *more), (verb, what)
+        assert not thief.may(verb, resource, *more), (verb, what)
     # The instrument sees what there is.
-    assert thief.may("create", "pods", "-n", thief.kubectl.namespace)
+    assert thief.may("create", "pods")

@@ -176,14 +176,14 @@ def test_a_pod_that_waits_for_something_is_told_once_and_its_reason_goes_when_it
     assert report.notes == ["sandbox_ensure waited 1 s: ImagePullBackOff"]
 
 
+def git_pod(reason: str, *, retry_after: float = 0) -> Failed:
+    return Failed(
+        reason=reason, message="git Pod x", kind="RemoteUnavailable", retryable=True, retry_after=retry_after
+    )
+
+
 def test_a_git_pod_that_waited_long_for_a_node_may_still_be_lost_once(stage) -> None:
     stage.happy()
-
-    def git_pod(reason: str) -> Failed:
-        return Failed(
-            reason=reason, message="git Pod x", kind="RemoteUnavailable", retryable=True, retry_after=0
-        )
-
     found = Preflight(base_branch="main", base_commit="base")
     stage.on("preflight", *[git_pod("GitPodWaiting")] * 45, git_pod("GitPodLost"), found)
     assert stage.run().phase is Phase.SUCCEEDED
@@ -191,14 +191,9 @@ def test_a_git_pod_that_waited_long_for_a_node_may_still_be_lost_once(stage) -> 
 
 def test_a_git_pod_on_its_way_is_nothing_to_tell_and_one_that_waits_is(stage) -> None:
     stage.happy()
-
-    def starting(reason: str) -> Failed:
-        return Failed(
-            reason=reason, message="git Pod x", kind="RemoteUnavailable", retryable=True, retry_after=0.05
-        )
-
     found = Preflight(base_branch="main", base_commit="base")
-    stage.on("preflight", starting("GitPodStarting"), starting("GitPodWaiting"), found)
+    waits = [git_pod(reason, retry_after=0.05) for reason in ("GitPodStarting", "GitPodWaiting")]
+    stage.on("preflight", *waits, found)
     report = stage.run()
     assert report.phase is Phase.SUCCEEDED
     assert report.notes == ["preflight waited 0.05 s: GitPodWaiting"]

@@ -271,7 +271,7 @@ def test_inside_bubblewrap_there_is_no_network_and_no_secret(tmp_path, monkeypat
                 "/etc/shadow",
                 "/var/run/docker.sock",
                 "/run/docker.sock",
-                "/root/.gitconfig",
+                os.path.expanduser("~root/.gitconfig"),
             ]
             for file in [*files, str(tmp_path / "root")]:
                 assert (await run(f"ls {file}")).exit_code == 2, file

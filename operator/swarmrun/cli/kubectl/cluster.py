@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from swarmrun.api import GROUP, VERSION
 from swarmrun.api.run import SwarmRun
-from swarmrun.api.served import served
+from swarmrun.api.served import first_problem, served
 from swarmrun.cli.kubectl.reader import Reader
 from swarmrun.errors import InvalidResource, NotFound, PermissionDenied, SwarmRunError
 from swarmrun.kube.api import KubeApi
@@ -97,9 +97,8 @@ def parsed(body: Json) -> SwarmRun:
     try:
         return served(SwarmRun, body)
     except ValidationError as exc:
-        problem = exc.errors()[0]
         raise InvalidResource(
-            f"{body['metadata']['name']}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}",
+            f"{body['metadata']['name']}: {first_problem(exc)}",
             mend="this program may be older than the cluster's CRDs; `kubectl get -o yaml` shows it",
         ) from exc
 
